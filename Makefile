@@ -1,0 +1,33 @@
+# Each target does its own set-up; what is there already is skipped.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build plugin demo test lint bench clean
+
+ENV := source setup/env.sh &&
+MSAO := target/release/msao
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+setup: ## system packages, ONNX Runtime, nats-server, sample videos
+	@setup/setup.sh
+
+build: setup ## the msao program and the GStreamer plugin, in target/release
+	cargo build --release --workspace
+
+demo: build ## a street video, captioned as it plays; VIDEO=path for another
+	@$(ENV) $(MSAO) demo $(if $(VIDEO),--video "$(VIDEO)")
+
+test: setup ## all tests
+	$(ENV) cargo test --workspace
+
+lint: setup ## formatting and clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+bench: build ## timings of each stage on this machine
+	$(ENV) cargo run --release -p mas --example t0
+	$(ENV) cargo run --release -p mllm --example latency
+
+clean: ## everything that was built or fetched
+	rm -rf target .cache

