@@ -1,0 +1,1 @@
+"""Trains, exports and scores the default models of MSAO."""
