@@ -1,0 +1,263 @@
+//! A language model that captions image tokens, and verifies captions.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use crate::config::files;
+use crate::decoder::{Decoder, Reading};
+use crate::generate::{Decoded, Rules, greedy};
+use crate::{Agreement, Config, Error, ImageTokens, Options, Provider, Result, verify};
+
+/// Longest prompt, in tokens: what a model reads costs time and memory, and prompts come from elsewhere.
+pub const LONGEST_PROMPT: usize = 256;
+
+/// A caption and how sure the model was of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Caption {
+    /// The text, without spaces at its ends.
+    pub text: String,
+    /// Its tokens, without the end.
+    pub token_ids: Vec<u32>,
+    /// Natural log-probability of each token and, last, of the end, unless the caption was cut at the model's longest.
+    pub logprobs: Vec<f32>,
+}
+
+impl Caption {
+    /// The geometric mean of the probabilities of tokens and end: 0 to 1; 0 for a caption without any.
+    pub fn confidence(&self) -> f32 {
+        if self.logprobs.is_empty() {
+            return 0.0;
+        }
+        let sum: f32 = self.logprobs.iter().sum();
+        (sum / self.logprobs.len() as f32).exp()
+    }
+}
+
+/// A draft after verification.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// The verified caption.
+    pub caption: Caption,
+    /// How many of the draft's tokens, from its start, were accepted.
+    pub accepted: usize,
+    /// The whole draft was accepted, and so was its end: the caption's tokens are the draft's.
+    pub whole: bool,
+}
+
+/// A language model over image tokens, small (to draft) or large (to verify).
+pub struct CaptionModel {
+    config: Config,
+    rules: Rules,
+    tokenizer: Tokenizer,
+    decoder: Decoder,
+    near_ties: u64,
+}
+
+impl CaptionModel {
+    /// Loads the language model in `folder`; `options` may be just a [`Provider`].
+    ///
+    /// # Errors
+    /// [`Error::File`] if a file is missing, corrupt, or does not fit the others; [`Error::Provider`] if a provider
+    /// asked for by name can't run it; [`Error::Runtime`] if ONNX Runtime can't be loaded.
+    pub fn load(folder: &Path, options: impl Into<Options>) -> Result<Self> {
+        let config = Config::load(folder)?;
+        let tokenizer = load_tokenizer(folder, &config)?;
+        let decoder = Decoder::load(folder, &config, options.into())?;
+        tracing::info!(model = config.name, provider = %decoder.provider(), "language model loaded");
+        Ok(Self {
+            rules: Rules::from(&config),
+            config,
+            tokenizer,
+            decoder,
+            near_ties: 0,
+        })
+    }
+
+    /// The model's `config.json`.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What runs it: never [`Provider::Auto`].
+    pub fn provider(&self) -> Provider {
+        self.decoder.provider()
+    }
+
+    /// How many verifications under [`Agreement::Exact`] met a near tie and so cost a decode from the start: see
+    /// [`verify`](crate::verify).
+    pub fn near_ties(&self) -> u64 {
+        self.near_ties
+    }
+
+    /// Writes a caption of `tokens`: greedily, with a KV cache.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] or [`Error::Prompt`] if the model can't read them; [`Error::Inference`] or [`Error::Logits`]
+    /// if it fails.
+    pub fn draft(&mut self, tokens: &ImageTokens, prompt: &str) -> Result<Caption> {
+        let rules = self.rules.clone();
+        let decoded = greedy(&mut self.read(tokens, prompt)?, &rules)?;
+        self.caption(decoded)
+    }
+
+    /// Verifies `draft`, the token ids of a caption of the same `tokens` and `prompt` without its end, in one pass over
+    /// all of it, and writes on from the first token that it does not agree with.
+    ///
+    /// Under [`Agreement::Exact`] the caption's tokens and text are those of this model's own [`draft`](Self::draft).
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft), and [`Error::Draft`] or [`Error::Margin`] if the draft can't be judged.
+    pub fn verify(
+        &mut self,
+        tokens: &ImageTokens,
+        prompt: &str,
+        draft: &[u32],
+        agreement: Agreement,
+    ) -> Result<Verified> {
+        let rules = self.rules.clone();
+        let outcome = verify::verify(&mut self.read(tokens, prompt)?, &rules, draft, agreement)?;
+        if outcome.near_tie {
+            self.near_ties += 1;
+            tracing::debug!("near tie in one pass: decoded alone");
+        }
+        Ok(Verified {
+            caption: self.caption(outcome.decoded)?,
+            accepted: outcome.accepted,
+            whole: outcome.whole,
+        })
+    }
+
+    /// How far apart the ways of reading a caption come out, in logits: see [`verify::difference`]. For choosing
+    /// [`Config::tie_tolerance`].
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn difference(
+        &mut self,
+        tokens: &ImageTokens,
+        prompt: &str,
+        token_ids: &[u32],
+    ) -> Result<f32> {
+        verify::difference(&mut self.read(tokens, prompt)?, token_ids)
+    }
+
+    /// The text of a caption's tokens, as in [`Caption::text`].
+    ///
+    /// # Errors
+    /// [`Error::Draft`] if the tokenizer can't decode them.
+    pub fn text(&self, token_ids: &[u32]) -> Result<String> {
+        match self.tokenizer.decode(token_ids, true) {
+            Ok(text) => Ok(text.trim().to_string()),
+            Err(error) => Err(Error::Draft(format!("cannot be decoded: {error}"))),
+        }
+    }
+
+    fn caption(&self, decoded: Decoded) -> Result<Caption> {
+        Ok(Caption {
+            text: self.text(&decoded.tokens)?,
+            token_ids: decoded.tokens,
+            logprobs: decoded.log_probabilities,
+        })
+    }
+
+    /// Begins the sequence: image, `<s>`, prompt, `<a>`.
+    fn read(&mut self, tokens: &ImageTokens, prompt: &str) -> Result<Reading<'_>> {
+        tokens.check(&self.config)?;
+        let encoding = (self.tokenizer.encode_fast(prompt, false))
+            .map_err(|error| Error::Prompt(error.to_string()))?;
+        let words = encoding.get_ids();
+        if words.len() > LONGEST_PROMPT {
+            let length = words.len();
+            return Err(Error::Prompt(format!(
+                "is {length} tokens long, at most {LONGEST_PROMPT} are read"
+            )));
+        }
+        let mut ids = vec![self.config.bos_token_id];
+        ids.extend(words);
+        ids.push(self.config.answer_token_id);
+        self.decoder.read(tokens, &ids)
+    }
+}
+
+impl fmt::Debug for CaptionModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CaptionModel")
+            .field("name", &self.config.name)
+            .field("provider", &self.provider())
+            .finish_non_exhaustive()
+    }
+}
+
+fn load_tokenizer(folder: &Path, config: &Config) -> Result<Tokenizer> {
+    let path = folder.join(files::TOKENIZER);
+    let mut tokenizer = Tokenizer::from_file(&path)
+        .map_err(|error| Error::broken(&path, format!("is not a tokenizer: {error}")))?;
+    let size = tokenizer.get_vocab_size(true);
+    if size > config.vocab_size {
+        let problem = format!(
+            "has {size} tokens, but the model knows {}",
+            config.vocab_size
+        );
+        return Err(Error::broken(&path, problem));
+    }
+    // Or a prompt could end the caption before it begins, by spelling out `</s>`.
+    tokenizer.set_encode_special_tokens(true);
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::EncoderId;
+
+    /// A small model's: 4 positions of size 2, 16 tokens.
+    pub(crate) fn config() -> Config {
+        Config {
+            model_type: "msao".into(),
+            name: "small".into(),
+            hidden_size: 8,
+            num_hidden_layers: 1,
+            num_key_value_heads: 1,
+            head_dim: 8,
+            vocab_size: 16,
+            pad_token_id: 0,
+            bos_token_id: 1,
+            eos_token_id: 2,
+            answer_token_id: 3,
+            max_caption_tokens: 6,
+            image_tokens: 4,
+            image_token_size: 2,
+            suppress_tokens: vec![0, 1, 3],
+            default_prompt: "describe".into(),
+            vision_encoder: EncoderId {
+                id: "e".into(),
+                sha256: String::new(),
+            },
+            agreement_margin: None,
+            tie_tolerance: 1e-3,
+        }
+    }
+
+    #[test]
+    fn confidence_is_the_geometric_mean() {
+        let mut caption = Caption {
+            text: "a".into(),
+            token_ids: vec![4],
+            logprobs: vec![0.5_f32.ln(), 0.125_f32.ln()],
+        };
+        assert!((caption.confidence() - 0.25).abs() < 1e-6);
+        caption.logprobs.clear();
+        assert_eq!(caption.confidence(), 0.0);
+    }
+
+    #[test]
+    fn a_model_can_move_between_threads() {
+        fn send<T: Send>() {}
+        send::<CaptionModel>();
+        send::<crate::Probe>();
+        send::<crate::Trunk>();
+    }
+}

@@ -1,0 +1,281 @@
+//! The language model's networks: projector, embeddings, and the decoder with its KV cache.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use ndarray::{Array1, Array2};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor, TensorRef};
+
+use crate::config::files;
+use crate::generate::LanguageModel;
+use crate::network::{Network, Port, elements, failed};
+use crate::{Config, Error, ImageTokens, Options, Provider, Result};
+
+/// The networks of a language model, and the names and sizes of what passes between them.
+pub(crate) struct Decoder {
+    projector: Network,
+    embed: Network,
+    decoder: Network,
+    /// For each layer's key and value: the input's name, the output's name.
+    cache_names: Vec<(String, String)>,
+    /// A cache in which nothing has been read, [1, heads, 0, head_dim].
+    unread: DynValue,
+    heads: usize,
+    head_dim: usize,
+    width: usize,
+    vocabulary: usize,
+}
+
+impl Decoder {
+    pub(crate) fn load(folder: &Path, config: &Config, options: Options) -> Result<Self> {
+        let width = config.hidden_size as i64;
+        let (heads, head_dim) = (config.num_key_value_heads, config.head_dim);
+        let cache_names: Vec<(String, String)> = (0..config.num_hidden_layers)
+            .flat_map(|layer| ["key", "value"].map(|part| (layer, part)))
+            .map(|(layer, part)| {
+                let name = format!("{layer}.{part}");
+                (format!("past_key_values.{name}"), format!("present.{name}"))
+            })
+            .collect();
+
+        let projector = Network::load(
+            &folder.join(files::PROJECTOR),
+            options,
+            &[
+                Port::f32("image_tokens", [1, -1, config.image_token_size as i64]),
+                Port::i64("positions", [1, -1]),
+            ],
+            &[Port::f32("image_embeds", [1, -1, width])],
+        )?;
+        let embed = Network::load(
+            &folder.join(files::EMBED),
+            options,
+            &[Port::i64("input_ids", [1, -1])],
+            &[Port::f32("inputs_embeds", [1, -1, width])],
+        )?;
+        let cache_shape = [1, heads as i64, -1, head_dim as i64];
+        let mut inputs = vec![
+            Port::f32("inputs_embeds", [1, -1, width]),
+            Port::i64("attention_mask", [1, -1]),
+            Port::i64("position_ids", [1, -1]),
+        ];
+        let mut outputs = vec![Port::f32("logits", [1, -1, config.vocab_size as i64])];
+        for (past, present) in &cache_names {
+            inputs.push(Port::f32(past, cache_shape));
+            outputs.push(Port::f32(present, cache_shape));
+        }
+        let path = folder.join(files::DECODER);
+        let decoder = Network::load(&path, options, &inputs, &outputs)?;
+        let unread = Tensor::from_array(([1, heads, 0, head_dim], Vec::<f32>::new()))
+            .map_err(|error| failed(&path, error.to_string()))?;
+
+        let mut loaded = Self {
+            projector,
+            embed,
+            decoder,
+            cache_names,
+            unread: unread.into_dyn(),
+            heads,
+            head_dim,
+            width: config.hidden_size,
+            vocabulary: config.vocab_size,
+        };
+        loaded.try_out(config).map_err(Error::at_load)?;
+        Ok(loaded)
+    }
+
+    /// Reads a little, so that a network whose sizes are wrong fails here and not at the first picture.
+    fn try_out(&mut self, config: &Config) -> Result<()> {
+        let tokens = ImageTokens {
+            positions: vec![0, config.image_tokens as i64 - 1],
+            features: Array2::zeros((2, config.image_token_size)),
+        };
+        let ids = [config.bos_token_id, config.answer_token_id];
+        let mut reading = self.read(&tokens, &ids)?;
+        reading.start(&ids)?;
+        reading.step(1, ids[0])?;
+        Ok(())
+    }
+
+    pub(crate) fn provider(&self) -> Provider {
+        self.decoder.provider()
+    }
+
+    /// Begins a sequence whose prefix is `tokens` and then the token ids `prompt`.
+    pub(crate) fn read(&mut self, tokens: &ImageTokens, prompt: &[u32]) -> Result<Reading<'_>> {
+        let mut prefix = self.project(tokens)?;
+        let embedded = self.embed(prompt)?;
+        let shape = [1, prompt.len(), self.width];
+        prefix.extend(elements(
+            self.embed.path(),
+            "inputs_embeds",
+            &embedded,
+            &shape,
+        )?);
+        Ok(Reading {
+            prefix_length: tokens.positions.len() + prompt.len(),
+            prefix,
+            cache: Vec::new(),
+            cached: 0,
+            decoder: self,
+        })
+    }
+
+    /// Embeddings of image tokens, one row of `width` after another.
+    fn project(&mut self, tokens: &ImageTokens) -> Result<Vec<f32>> {
+        let count = tokens.positions.len();
+        let features = tokens.features.as_standard_layout();
+        let features = features.as_slice().unwrap_or_default();
+        let path = self.projector.path();
+        let bad = |error: ort::Error| failed(path, error.to_string());
+        let shape = [1, count, tokens.features.ncols()];
+        let inputs = vec![
+            (
+                Cow::from("image_tokens"),
+                TensorRef::from_array_view((shape, features))
+                    .map_err(bad)?
+                    .into(),
+            ),
+            (
+                Cow::from("positions"),
+                TensorRef::from_array_view(([1, count], &tokens.positions[..]))
+                    .map_err(bad)?
+                    .into(),
+            ),
+        ];
+        let value = self.projector.run_for(inputs, "image_embeds")?;
+        let shape = [1, count, self.width];
+        Ok(elements(self.projector.path(), "image_embeds", &value, &shape)?.to_vec())
+    }
+
+    /// Embeddings of token ids, [1, ids, width].
+    fn embed(&mut self, ids: &[u32]) -> Result<DynValue> {
+        let wide: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+        let input = Tensor::from_array(([1, wide.len()], wide))
+            .map_err(|error| failed(self.embed.path(), error.to_string()))?;
+        self.embed
+            .run_for(vec![("input_ids".into(), input.into())], "inputs_embeds")
+    }
+
+    /// Reads `embeds`, [1, `count`, width], after the `cached` positions in `cache`, which then holds them too.
+    /// Returns the logits of the last `rows` positions read.
+    fn forward(
+        &mut self,
+        embeds: SessionInputValue<'_>,
+        count: usize,
+        cache: &mut Vec<DynValue>,
+        cached: usize,
+        rows: usize,
+    ) -> Result<Vec<f32>> {
+        let total = cached + count;
+        let path = self.decoder.path().to_path_buf();
+        let bad = |error: ort::Error| failed(&path, error.to_string());
+        let mask = Tensor::from_array(([1, total], vec![1_i64; total])).map_err(bad)?;
+        let positions: Vec<i64> = (cached as i64..total as i64).collect();
+        let positions = Tensor::from_array(([1, count], positions)).map_err(bad)?;
+
+        let mut inputs = Vec::with_capacity(3 + self.cache_names.len());
+        inputs.push((Cow::from("inputs_embeds"), embeds));
+        inputs.push((Cow::from("attention_mask"), mask.into()));
+        inputs.push((Cow::from("position_ids"), positions.into()));
+        for (index, (past, _)) in self.cache_names.iter().enumerate() {
+            let value = cache.get(index).unwrap_or(&self.unread);
+            inputs.push((Cow::from(past.as_str()), value.into()));
+        }
+        let mut outputs = self.decoder.run(inputs)?;
+
+        let mut take = |name: &str| {
+            outputs
+                .remove(name)
+                .ok_or_else(|| failed(&path, format!("gave no `{name}`")))
+        };
+        let logits = take("logits")?;
+        let present: Vec<DynValue> = self
+            .cache_names
+            .iter()
+            .map(|(_, present)| take(present))
+            .collect::<Result<_>>()?;
+        for ((_, name), value) in self.cache_names.iter().zip(&present) {
+            elements(&path, name, value, &[1, self.heads, total, self.head_dim])?;
+        }
+        *cache = present;
+        let logits = elements(&path, "logits", &logits, &[1, count, self.vocabulary])?;
+        Ok(logits[(count - rows) * self.vocabulary..].to_vec())
+    }
+}
+
+/// A sequence being read: its prefix, and the KV cache of what was read.
+pub(crate) struct Reading<'d> {
+    decoder: &'d mut Decoder,
+    /// Embeddings of image and prompt, one row after another.
+    prefix: Vec<f32>,
+    prefix_length: usize,
+    /// Each layer's key and value, [1, heads, `cached`, head_dim]; empty while nothing is cached.
+    cache: Vec<DynValue>,
+    cached: usize,
+}
+
+impl Reading<'_> {
+    /// Forgets all but the first `length` cached positions.
+    fn truncate(&mut self, length: usize) -> Result<()> {
+        if length >= self.cached {
+            return Ok(());
+        }
+        let Decoder {
+            heads, head_dim, ..
+        } = *self.decoder;
+        let path = self.decoder.decoder.path();
+        for (value, (_, name)) in self.cache.iter_mut().zip(&self.decoder.cache_names) {
+            let all = elements(path, name, value, &[1, heads, self.cached, head_dim])?;
+            let mut kept = Vec::with_capacity(heads * length * head_dim);
+            for head in all.chunks_exact(self.cached * head_dim) {
+                kept.extend_from_slice(&head[..length * head_dim]);
+            }
+            *value = Tensor::from_array(([1, heads, length, head_dim], kept))
+                .map_err(|error| failed(path, error.to_string()))?
+                .into_dyn();
+        }
+        self.cached = length;
+        Ok(())
+    }
+}
+
+impl LanguageModel for Reading<'_> {
+    fn start(&mut self, tokens: &[u32]) -> Result<Array2<f32>> {
+        let width = self.decoder.width;
+        let mut embeds = self.prefix.clone();
+        if !tokens.is_empty() {
+            let embedded = self.decoder.embed(tokens)?;
+            let path = self.decoder.embed.path();
+            embeds.extend(elements(
+                path,
+                "inputs_embeds",
+                &embedded,
+                &[1, tokens.len(), width],
+            )?);
+        }
+        let path = self.decoder.decoder.path().to_path_buf();
+        let count = self.prefix_length + tokens.len();
+        let embeds = Tensor::from_array(([1, count, width], embeds))
+            .map_err(|error| failed(&path, error.to_string()))?;
+        self.cache.clear();
+        let rows = tokens.len() + 1;
+        let logits = self
+            .decoder
+            .forward(embeds.into(), count, &mut self.cache, 0, rows)?;
+        self.cached = count;
+        Array2::from_shape_vec((rows, self.decoder.vocabulary), logits)
+            .map_err(|error| failed(&path, error.to_string()))
+    }
+
+    fn step(&mut self, keep: usize, token: u32) -> Result<Array1<f32>> {
+        self.truncate(self.prefix_length + keep)?;
+        let embeds = self.decoder.embed(&[token])?;
+        let logits = self
+            .decoder
+            .forward(embeds.into(), 1, &mut self.cache, self.cached, 1)?;
+        self.cached += 1;
+        Ok(Array1::from_vec(logits))
+    }
+}

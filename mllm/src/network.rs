@@ -1,0 +1,213 @@
+//! One ONNX network with a checked signature.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use ort::session::{Session, SessionInputValue, SessionOutputs};
+use ort::value::{DynValue, Outlet, TensorElementType, ValueType};
+
+use crate::{Error, Options, Provider, Result, runtime};
+
+/// Named inputs of a run.
+pub(crate) type Inputs<'v> = Vec<(Cow<'v, str>, SessionInputValue<'v>)>;
+
+/// An input or output that a network must have.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Port {
+    pub name: String,
+    pub dtype: TensorElementType,
+    /// -1: the network must leave this dimension open. Other sizes: it must be open or exactly this.
+    pub shape: Vec<i64>,
+}
+
+impl Port {
+    pub(crate) fn f32(name: impl Into<String>, shape: impl Into<Vec<i64>>) -> Self {
+        Self::new(name, TensorElementType::Float32, shape)
+    }
+
+    pub(crate) fn i64(name: impl Into<String>, shape: impl Into<Vec<i64>>) -> Self {
+        Self::new(name, TensorElementType::Int64, shape)
+    }
+
+    fn new(name: impl Into<String>, dtype: TensorElementType, shape: impl Into<Vec<i64>>) -> Self {
+        Self {
+            name: name.into(),
+            dtype,
+            shape: shape.into(),
+        }
+    }
+
+    fn fits(&self, declared: &ValueType) -> bool {
+        let ValueType::Tensor { ty, shape, .. } = declared else {
+            return false;
+        };
+        *ty == self.dtype
+            && shape.len() == self.shape.len()
+            && (self.shape.iter().zip(shape.iter()))
+                .all(|(&expected, &declared)| declared < 0 || declared == expected)
+    }
+}
+
+/// A network and the file it came from, which every error names.
+#[derive(Debug)]
+pub(crate) struct Network {
+    session: Session,
+    path: PathBuf,
+    provider: Provider,
+}
+
+impl Network {
+    /// Opens `path` and checks that its inputs are exactly `inputs` and that it has all `outputs`.
+    pub(crate) fn load(
+        path: &Path,
+        options: Options,
+        inputs: &[Port],
+        outputs: &[Port],
+    ) -> Result<Self> {
+        let (session, provider) = runtime::open(path, options)?;
+        check(path, "input", session.inputs(), inputs)?;
+        check(path, "output", session.outputs(), outputs)?;
+        if let Some(extra) = (session.inputs().iter())
+            .find(|declared| inputs.iter().all(|input| input.name != declared.name()))
+        {
+            let problem = format!("has an input `{}` that nothing fills", extra.name());
+            return Err(Error::broken(path, problem));
+        }
+        Ok(Self {
+            session,
+            path: path.to_path_buf(),
+            provider,
+        })
+    }
+
+    /// The provider that runs it.
+    pub(crate) fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs the network.
+    pub(crate) fn run(&mut self, inputs: Inputs<'_>) -> Result<SessionOutputs<'_>> {
+        let path = &self.path;
+        self.session
+            .run(inputs)
+            .map_err(|error| failed(path, error.to_string()))
+    }
+
+    /// Runs the network and takes its only needed output.
+    pub(crate) fn run_for(&mut self, inputs: Inputs<'_>, output: &str) -> Result<DynValue> {
+        let value = self.run(inputs)?.remove(output);
+        value.ok_or_else(|| failed(&self.path, format!("gave no `{output}`")))
+    }
+}
+
+/// A run's failure.
+pub(crate) fn failed(path: &Path, reason: impl Into<String>) -> Error {
+    Error::Inference {
+        path: path.to_path_buf(),
+        reason: reason.into(),
+    }
+}
+
+/// The elements of `value`, which must be f32 of exactly `shape`: what a network declares may leave sizes open, so
+/// what it gives is checked too.
+pub(crate) fn elements<'v>(
+    path: &Path,
+    name: &str,
+    value: &'v DynValue,
+    shape: &[usize],
+) -> Result<&'v [f32]> {
+    let (given, data) = (value.try_extract_tensor::<f32>())
+        .map_err(|error| failed(path, format!("output `{name}`: {error}")))?;
+    let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    if **given != expected[..] {
+        let (given, expected) = (describe_shape(given), describe_shape(&expected));
+        let reason = format!("output `{name}` has shape {given}, expected {expected}");
+        return Err(failed(path, reason));
+    }
+    Ok(data)
+}
+
+fn check(path: &Path, kind: &str, declared: &[Outlet], expected: &[Port]) -> Result<()> {
+    for port in expected {
+        let found = declared.iter().find(|outlet| outlet.name() == port.name);
+        let problem = match found {
+            Some(outlet) if port.fits(outlet.dtype()) => continue,
+            Some(outlet) => format!(
+                "{kind} `{}` is {}, expected {}",
+                port.name,
+                describe(outlet.dtype()),
+                describe_tensor(port.dtype, &port.shape)
+            ),
+            None => format!(
+                "has no {kind} `{}` ({})",
+                port.name,
+                describe_tensor(port.dtype, &port.shape)
+            ),
+        };
+        return Err(Error::broken(path, problem));
+    }
+    Ok(())
+}
+
+fn describe(dtype: &ValueType) -> String {
+    match dtype {
+        ValueType::Tensor { ty, shape, .. } => describe_tensor(*ty, shape),
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_tensor(dtype: TensorElementType, shape: &[i64]) -> String {
+    format!("{dtype} {}", describe_shape(shape))
+}
+
+fn describe_shape(shape: &[i64]) -> String {
+    let sizes: Vec<String> = shape
+        .iter()
+        .map(|&size| {
+            if size < 0 {
+                "?".into()
+            } else {
+                size.to_string()
+            }
+        })
+        .collect();
+    format!("[{}]", sizes.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use ort::value::{Shape, SymbolicDimensions};
+
+    use super::*;
+
+    fn tensor(ty: TensorElementType, shape: &[i64]) -> ValueType {
+        ValueType::Tensor {
+            ty,
+            shape: Shape::new(shape.iter().copied()),
+            dimension_symbols: SymbolicDimensions::empty(shape.len()),
+        }
+    }
+
+    #[test]
+    fn a_port_takes_its_size_or_an_open_one() {
+        let port = Port::f32("x", [1, -1, 256]);
+        let f32 = TensorElementType::Float32;
+        assert!(port.fits(&tensor(f32, &[-1, -1, 256])));
+        assert!(port.fits(&tensor(f32, &[1, -1, -1])));
+        for wrong in [&[1, 7, 256][..], &[-1, -1, 128], &[-1, 256]] {
+            assert!(!port.fits(&tensor(f32, wrong)), "{wrong:?}");
+        }
+        assert!(!port.fits(&tensor(TensorElementType::Float16, &[-1, -1, 256])));
+        assert!(!port.fits(&ValueType::Sequence(Box::new(tensor(f32, &[1])))));
+    }
+
+    #[test]
+    fn descriptions_are_readable() {
+        let port = Port::i64("x", [1, -1]);
+        assert_eq!(describe_tensor(port.dtype, &port.shape), "i64 [1,?]");
+    }
+}
