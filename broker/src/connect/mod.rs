@@ -1,0 +1,255 @@
+//! The connection to NATS.
+
+mod config;
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{
+    Client, ConnectErrorKind, Event, ServerError,
+    connection::State,
+    jetstream::{Context, context::ContextBuilder},
+};
+use tokio::sync::watch;
+
+pub use config::{ConnectConfig, Secret};
+use config::{addresses, options, redact};
+
+/// How long one attempt to connect, one acknowledgement and one API request may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Above any publisher's own bound on unacknowledged messages.
+const MAX_ACK_INFLIGHT: usize = 8192;
+
+/// What to do when no server answers at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// Fail: for whoever has nothing to do without a server.
+    Fail,
+    /// Go on and keep trying in the background: for the edge.
+    KeepTrying,
+}
+
+/// There is no connection, or it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// No server answered.
+    #[error(
+        "no NATS server answers at {url} ({reason}): start one with `nats-server -js`, or correct the url"
+    )]
+    Unreachable {
+        /// The address, without credentials.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The server does not accept the credentials.
+    #[error("the NATS server at {url} refuses the credentials: check user and password, or token")]
+    Refused {
+        /// The address, without credentials.
+        url: String,
+    },
+    /// No secure connection could be made.
+    #[error(
+        "no TLS connection to the NATS server at {url} ({reason}): check tls_ca and the server's certificate"
+    )]
+    Tls {
+        /// The address, without credentials.
+        url: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A request failed on a connection that was there.
+    #[error("the NATS server at {url} does not serve {what}: {reason}")]
+    Fault {
+        /// The address, without credentials.
+        url: String,
+        /// What was asked for.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// A connection that reconnects by itself, without end. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    client: Client,
+    context: Context,
+    url: Arc<str>,
+    arrivals: watch::Receiver<u64>,
+    losses: watch::Receiver<u64>,
+}
+
+impl Connection {
+    /// Connects as configured. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The configuration cannot be used; and with [`AtStart::Fail`], no server answers, or it
+    /// refuses the credentials. With [`AtStart::KeepTrying`] these are logged, once for each change.
+    pub async fn open(config: &ConnectConfig, at_start: AtStart) -> Result<Self, ConnectError> {
+        let url: Arc<str> = redact(&config.url).into();
+        let addresses = addresses(&config.url)?;
+        let (arrived, arrivals) = watch::channel(0);
+        let (lost, losses) = watch::channel(0);
+        let log = Arc::new(EventLog {
+            url: Arc::clone(&url),
+            arrived,
+            lost,
+            last_fault: Mutex::default(),
+        });
+        let mut options = options(config)?.event_callback(move |event| {
+            log.record(&event);
+            std::future::ready(())
+        });
+        if at_start == AtStart::KeepTrying {
+            options = options.retry_on_initial_connect();
+        }
+        let client = options.connect(addresses).await.map_err(|error| {
+            let (url, reason) = (url.to_string(), error.to_string());
+            match error.kind() {
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                    ConnectError::Refused { url }
+                }
+                ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
+                _ => ConnectError::Unreachable { url, reason },
+            }
+        })?;
+        let context = ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .max_ack_inflight(MAX_ACK_INFLIGHT)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            context,
+            url,
+            arrivals,
+            losses,
+        })
+    }
+
+    /// The address as configured, without credentials.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The client, for core NATS.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream on this connection.
+    pub fn jetstream(&self) -> &Context {
+        &self.context
+    }
+
+    /// Whether the server is connected now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Waits until the server is connected.
+    pub async fn connected(&self) {
+        let mut arrivals = self.arrivals.clone();
+        while !self.is_connected() {
+            // The event can come before the client's own state changes: so look again.
+            let _ = tokio::time::timeout(Duration::from_millis(50), arrivals.changed()).await;
+        }
+    }
+
+    /// Watches for the next loss of the connection, from now on.
+    pub(crate) fn watch_loss(&self) -> Loss {
+        let mut losses = self.losses.clone();
+        losses.mark_unchanged();
+        Loss(losses)
+    }
+
+    /// How many bytes the payload of a message may have, so that its headers fit too.
+    pub fn max_payload(&self) -> usize {
+        self.client
+            .max_payload()
+            .saturating_sub(crate::headers::ROOM)
+    }
+
+    pub(crate) fn fault(&self, what: &str, reason: &dyn fmt::Display) -> ConnectError {
+        ConnectError::Fault {
+            url: self.url.to_string(),
+            what: what.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// See [`Connection::watch_loss`].
+pub(crate) struct Loss(watch::Receiver<u64>);
+
+impl Loss {
+    /// Waits until the connection is lost, even if it is there again by then.
+    pub async fn lost(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The client is gone, and with it all that could be lost.
+            std::future::pending().await
+        }
+    }
+}
+
+/// Logs what happens to the connection, the same fault once until it changes.
+struct EventLog {
+    url: Arc<str>,
+    arrived: watch::Sender<u64>,
+    lost: watch::Sender<u64>,
+    last_fault: Mutex<Option<String>>,
+}
+
+impl EventLog {
+    fn record(&self, event: &Event) {
+        let url = &*self.url;
+        match event {
+            Event::Connected => {
+                self.last_fault
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                tracing::info!(url, "connected to NATS");
+                self.arrived.send_modify(|count| *count += 1);
+            }
+            Event::Disconnected => {
+                tracing::warn!(url, "connection to NATS lost; reconnecting");
+                self.lost.send_modify(|count| *count += 1);
+            }
+            Event::ServerError(ServerError::Other(reason)) => {
+                self.fault(reason, "check the user's permissions")
+            }
+            Event::ServerError(reason) => {
+                self.fault(&reason.to_string(), "check user and password, or token")
+            }
+            Event::ClientError(reason) => {
+                self.fault(&reason.to_string(), "is nats-server running there?")
+            }
+            Event::SlowConsumer(_) => {
+                tracing::error!(url, "messages dropped: a subscriber is too slow")
+            }
+            Event::Draining | Event::LameDuckMode | Event::Closed => {
+                tracing::info!(url, "NATS: {event}")
+            }
+        }
+    }
+
+    fn fault(&self, reason: &str, mend: &str) {
+        let mut last = self
+            .last_fault
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.as_deref() != Some(reason) {
+            tracing::error!(url = &*self.url, "NATS: {reason}: {mend}");
+            *last = Some(reason.to_owned());
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! A durable consumer of feature windows: each message is handled until there is a verdict on it,
+//! then acknowledged, delivered again, or moved to the dead letters with the reason.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, AckKind,
+        consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+    },
+};
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+use crate::{
+    connect::{Connection, Loss},
+    dead,
+    deliver::Deliverer,
+    pull::{EXPIRES, Pull},
+    streams::{self, SetUpError, StreamsConfig},
+};
+
+/// How messages are taken from the stream of features.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerConfig {
+    /// The name under which the server keeps what was acknowledged. Workers of one name share the work.
+    pub durable: String,
+    /// Without a sign of life for this long, a message is delivered to another worker. At least 100 ms.
+    pub ack_wait: Duration,
+    /// After this many deliveries without success a message goes to the dead letters. At least 1.
+    pub max_deliver: u32,
+    /// The pause after the 1st, 2nd, ... failed delivery; the last holds for all further ones.
+    pub backoff: Vec<Duration>,
+    /// After a call to stop, how long the message in hand may still take.
+    pub grace: Duration,
+}
+
+impl Default for ConsumerConfig {
+    fn default() -> Self {
+        Self {
+            durable: "msao-cloud".to_owned(),
+            ack_wait: Duration::from_secs(30),
+            max_deliver: 5,
+            backoff: [1, 5, 15].map(Duration::from_secs).to_vec(),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A message as it was delivered.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its payload.
+    pub payload: Bytes,
+    /// The stream that it is stored in.
+    pub stream: String,
+    /// Its sequence in the stream, from 1.
+    pub stream_sequence: u64,
+    /// How often it was delivered, this time included.
+    pub delivered: u64,
+    /// When the stream got it.
+    pub published: OffsetDateTime,
+}
+
+/// The verdict on a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Handled: it is acknowledged.
+    Done,
+    /// Failed, and may work another time: it is delivered again, at most `max_deliver` times in all.
+    Retry(String),
+    /// It can never be handled: it goes to the dead letters with this reason.
+    Dead(String),
+}
+
+/// A durable pull consumer on `MSAO_FEATURES`.
+pub struct Consumer {
+    deliverer: Arc<Deliverer>,
+    streams: StreamsConfig,
+    config: ConsumerConfig,
+    pull: Pull,
+    dead: Arc<AtomicU64>,
+}
+
+impl Consumer {
+    /// Sets up the streams and the durable consumer. Dead letters go through `deliverer`.
+    ///
+    /// # Errors
+    /// The streams cannot be set up, or the server refuses the consumer.
+    pub async fn open(
+        deliverer: Arc<Deliverer>,
+        streams: &StreamsConfig,
+        config: ConsumerConfig,
+    ) -> Result<Self, SetUpError> {
+        let connection = deliverer.connection().clone();
+        let consumer = durable(&connection, streams, &config).await?;
+        let mut pull = Pull::new(connection, 1);
+        pull.use_consumer(consumer);
+        Ok(Self {
+            deliverer,
+            streams: *streams,
+            config,
+            pull,
+            dead: Arc::default(),
+        })
+    }
+
+    /// Counts messages that went to the dead letters.
+    pub fn dead_letters(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.dead)
+    }
+
+    /// Handles one message at a time until `shutdown` completes; the message in hand is finished
+    /// first, within the configured grace. While `handle` runs, the server is told that work goes on.
+    /// A message that is not finished, or whose acknowledgement is lost, is delivered again.
+    pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, mut handle: H)
+    where
+        H: FnMut(Delivery) -> F,
+        F: Future<Output = Outcome>,
+    {
+        let mut shutdown = pin!(shutdown);
+        loop {
+            // A message that came before a loss may be unknown to the server after it.
+            let mut loss = self.deliverer.connection().watch_loss();
+            let (message, stopping) = {
+                let mut next = pin!(self.next());
+                tokio::select! {
+                    message = &mut next => (message, false),
+                    () = &mut shutdown => {
+                        // A request is with the server: a message that still comes must not wait for ack_wait.
+                        (tokio::time::timeout(EXPIRES * 2, next).await.ok().flatten(), true)
+                    }
+                }
+            };
+            if stopping {
+                if let Some(message) = message {
+                    settle(&message, AckKind::Nak(None), &mut loss).await;
+                }
+                return;
+            }
+            let Some(message) = message else { continue };
+            let Some(delivery) = delivery(&message) else {
+                // Without JetStream's reply subject there is nothing to acknowledge.
+                tracing::error!(subject = %message.subject, "not a JetStream delivery: passed over");
+                continue;
+            };
+            let mut stopped = false;
+            {
+                let mut work = pin!(self.process(&message, delivery, &mut loss, &mut handle));
+                tokio::select! {
+                    () = &mut work => {}
+                    () = &mut shutdown => {
+                        stopped = true;
+                        if tokio::time::timeout(self.config.grace, work).await.is_err() {
+                            tracing::error!("stopped before the message in hand was done: it will be delivered again");
+                        }
+                    }
+                }
+            }
+            if stopped {
+                return;
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<jetstream::Message> {
+        self.deliverer.connection().connected().await;
+        if self.pull.needs_consumer() {
+            match durable(self.deliverer.connection(), &self.streams, &self.config).await {
+                Ok(consumer) => self.pull.use_consumer(consumer),
+                Err(error) => {
+                    self.pull.fail(&error.to_string()).await;
+                    return None;
+                }
+            }
+        }
+        self.pull.next().await
+    }
+
+    async fn process<H, F>(
+        &self,
+        message: &jetstream::Message,
+        delivery: Delivery,
+        loss: &mut Loss,
+        handle: &mut H,
+    ) where
+        H: FnMut(Delivery) -> F,
+        F: Future<Output = Outcome>,
+    {
+        let max = u64::from(self.config.max_deliver);
+        let work = async {
+            // Only a worker that died or was cut off leaves a message without a verdict that often.
+            let outcome = if delivery.delivered > max {
+                Outcome::Dead(format!(
+                    "no verdict after {max} deliveries: workers died of it or were cut off"
+                ))
+            } else {
+                handle(delivery.clone()).await
+            };
+            let (ack, reason) = match outcome {
+                Outcome::Done => return AckKind::Ack,
+                Outcome::Retry(reason) if delivery.delivered < max => {
+                    let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
+                    tracing::warn!(
+                        subject,
+                        sequence,
+                        delivered = delivery.delivered,
+                        "will be tried again: {reason}"
+                    );
+                    return AckKind::Nak(Some(self.backoff(delivery.delivered)));
+                }
+                Outcome::Retry(reason) => {
+                    (AckKind::Ack, format!("failed {max} times, last: {reason}"))
+                }
+                Outcome::Dead(reason) => (AckKind::Term, reason),
+            };
+            self.bury(&delivery, &reason).await;
+            ack
+        };
+        let mut work = pin!(work);
+        let mut alive =
+            tokio::time::interval((self.config.ack_wait / 3).max(Duration::from_millis(20)));
+        alive.tick().await;
+        let ack = loop {
+            tokio::select! {
+                ack = &mut work => break ack,
+                _ = alive.tick() => {
+                    if let Err(error) = message.ack_with(AckKind::Progress).await {
+                        tracing::debug!("no sign of life could be sent: {error}");
+                    }
+                }
+            }
+        };
+        settle(message, ack, loss).await;
+    }
+
+    fn backoff(&self, delivered: u64) -> Duration {
+        let index = usize::try_from(delivered)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(1);
+        self.config
+            .backoff
+            .get(index)
+            .or(self.config.backoff.last())
+            .copied()
+            .unwrap_or_default()
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: &str) {
+        let max_bytes = self.deliverer.connection().client().max_payload();
+        let letter = dead::letter(delivery, reason, max_bytes);
+        let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
+        match self.deliverer.deliver(&letter, || {}).await {
+            Ok(()) => {
+                tracing::error!(subject, sequence, "moved to {}: {reason}", letter.subject());
+                self.dead.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => tracing::error!(
+                subject,
+                sequence,
+                "given up ({reason}), and not moved: {error}"
+            ),
+        }
+    }
+}
+
+/// How many messages wait for the durable consumer, or `None` if the server does not say.
+pub async fn backlog(connection: &Connection, durable: &str) -> Option<u64> {
+    if !connection.is_connected() {
+        return None;
+    }
+    let consumer: Result<PullConsumer, _> = connection
+        .jetstream()
+        .get_consumer_from_stream(durable, streams::FEATURES)
+        .await;
+    consumer
+        .ok()
+        .map(|consumer| consumer.cached_info().num_pending)
+}
+
+async fn durable(
+    connection: &Connection,
+    streams: &StreamsConfig,
+    config: &ConsumerConfig,
+) -> Result<PullConsumer, SetUpError> {
+    streams::set_up(connection, streams).await?;
+    let wanted = pull::Config {
+        durable_name: Some(config.durable.clone()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: config.ack_wait,
+        // The client counts: the server would only stop delivering, and the message would be forgotten.
+        max_deliver: -1,
+        ..pull::Config::default()
+    };
+    let consumer = connection
+        .jetstream()
+        .create_consumer_on_stream(wanted, streams::FEATURES)
+        .await;
+    consumer.map_err(|error| SetUpError::Refused {
+        stream: format!("{} (consumer {})", streams::FEATURES, config.durable),
+        url: connection.url().to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn delivery(message: &jetstream::Message) -> Option<Delivery> {
+    let info = message.info().ok()?;
+    Some(Delivery {
+        subject: message.subject.to_string(),
+        headers: message.headers.clone().unwrap_or_default(),
+        payload: message.payload.clone(),
+        stream: info.stream.to_owned(),
+        stream_sequence: info.stream_sequence,
+        delivered: u64::try_from(info.delivered).unwrap_or(0),
+        published: info.published,
+    })
+}
+
+/// Waits for the server to confirm `ack`, unless the connection was lost.
+async fn settle(message: &jetstream::Message, ack: AckKind, loss: &mut Loss) {
+    let fault = tokio::select! {
+        biased;
+        confirmed = message.double_ack_with(ack) => confirmed.err().map(|error| error.to_string()),
+        () = loss.lost() => Some("the connection was lost".to_owned()),
+    };
+    if let Some(reason) = fault {
+        tracing::warn!(subject = %message.subject, "acknowledgement not confirmed, it may be delivered again: {reason}");
+    }
+}

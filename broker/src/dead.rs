@@ -1,0 +1,76 @@
+//! Dead letters: messages that could not be handled, with why.
+
+use async_nats::HeaderMap;
+
+use crate::{
+    consumer::Delivery,
+    headers::{self, TraceParent},
+    message::{Kind, Message, MessageId, headers_len},
+    subjects,
+};
+
+/// The dead letter for `delivery`: the message's payload, cut if it does not fit into `max_bytes`
+/// with headers, under headers that say what it was and why it is here.
+pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Message {
+    let original = delivery
+        .headers
+        .get(headers::MESSAGE_ID)
+        .map(|id| id.as_str().parse::<MessageId>());
+    let origin = format!("{}/{}", delivery.stream, delivery.stream_sequence);
+    let (id, mut letter) = match original {
+        Some(Ok(original)) => {
+            let id = MessageId {
+                kind: Kind::Dead,
+                ..original
+            };
+            let trace = TraceParent::of(&delivery.headers)
+                .map_or_else(TraceParent::generate, TraceParent::child);
+            (
+                id.to_string(),
+                headers::stored(&id, &content_type(delivery), delivery.published, trace),
+            )
+        }
+        _ => {
+            // The time tells apart messages of a stream that was made anew.
+            let id = format!(
+                "{origin}/{}/dead/0",
+                delivery.published.unix_timestamp_nanos()
+            );
+            let mut letter = HeaderMap::new();
+            letter.insert(headers::MESSAGE_ID, id.as_str());
+            (id, letter)
+        }
+    };
+    letter.insert(headers::REASON, headers::one_line(reason));
+    letter.insert(headers::ORIGIN, origin);
+    letter.insert(
+        headers::ORIGIN_SUBJECT,
+        headers::one_line(&delivery.subject),
+    );
+    letter.insert(headers::DELIVERIES, delivery.delivered.to_string());
+    let mut payload = delivery.payload.clone();
+    let room = max_bytes.saturating_sub(headers_len(&letter) + headers::CUT_FROM.len() + 24);
+    if payload.len() > room {
+        letter.insert(headers::CUT_FROM, payload.len().to_string());
+        payload.truncate(room);
+    }
+    let subject = subjects::rig_of(&delivery.subject).map_or_else(
+        || subjects::DEAD_NAMELESS.to_owned(),
+        |rig| subjects::dead(&rig),
+    );
+    Message {
+        id,
+        subject,
+        headers: letter,
+        payload,
+        is_caption: false,
+    }
+}
+
+fn content_type(delivery: &Delivery) -> String {
+    let value = delivery.headers.get(headers::CONTENT_TYPE);
+    value.map_or_else(
+        || "application/octet-stream".to_owned(),
+        |value| headers::one_line(value.as_str()),
+    )
+}

@@ -1,0 +1,175 @@
+//! Publishing until acknowledged.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{context::PublishErrorKind, kv::Store, message::PublishMessage};
+use tokio::sync::Mutex;
+
+use crate::{
+    connect::Connection,
+    latest::{self, LatestError},
+    message::Message,
+    streams::{self, StreamsConfig},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long to wait after the `failures`th failure in a row, counted from 0.
+pub(crate) fn pause(failures: u32) -> Duration {
+    LONGEST_PAUSE.min(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures)))
+}
+
+/// A message that no amount of trying will deliver.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message {id} takes {bytes} bytes, more than the NATS server takes: raise its max_payload")]
+pub struct Undeliverable {
+    /// The message.
+    pub id: String,
+    /// Its length with headers.
+    pub bytes: usize,
+}
+
+/// Publishes messages, and sets up the streams they go to when it first can, or when they are gone.
+#[derive(Debug)]
+pub struct Deliverer {
+    connection: Connection,
+    streams: StreamsConfig,
+    bucket: Mutex<Option<Store>>,
+}
+
+/// Why one attempt failed.
+enum Failure {
+    Lost,
+    Undeliverable,
+    Other(String),
+}
+
+impl Deliverer {
+    /// Publishes on `connection`, to streams as in `streams`.
+    pub fn new(connection: Connection, streams: StreamsConfig) -> Self {
+        Self {
+            connection,
+            streams,
+            bucket: Mutex::new(None),
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Publishes `message` again and again under its id until the server acknowledges it as stored;
+    /// a caption also becomes its rig's latest. `on_retry` is called before each further attempt.
+    /// Dropping the future gives up.
+    ///
+    /// # Errors
+    /// The message is larger than the server takes.
+    pub async fn deliver(
+        &self,
+        message: &Message,
+        on_retry: impl Fn(),
+    ) -> Result<(), Undeliverable> {
+        let mut stored = false;
+        let mut failures = 0;
+        loop {
+            self.connection.connected().await;
+            let mut loss = self.connection.watch_loss();
+            let attempt = tokio::select! {
+                attempt = self.attempt(message, &mut stored) => attempt,
+                () = loss.lost() => Err(Failure::Lost),
+            };
+            match attempt {
+                Ok(()) => return Ok(()),
+                Err(Failure::Undeliverable) => {
+                    return Err(Undeliverable {
+                        id: message.id.clone(),
+                        bytes: message.wire_len(),
+                    });
+                }
+                // The connection's own log line says it.
+                Err(Failure::Lost) => tracing::debug!(
+                    id = message.id,
+                    "connection lost before the acknowledgement"
+                ),
+                Err(Failure::Other(reason)) => {
+                    if failures == 0 {
+                        tracing::warn!(id = message.id, "not stored yet, trying again: {reason}");
+                    }
+                    tokio::time::sleep(pause(failures)).await;
+                    failures += 1;
+                }
+            }
+            on_retry();
+        }
+    }
+
+    async fn attempt(&self, message: &Message, stored: &mut bool) -> Result<(), Failure> {
+        let bucket = self.bucket().await?;
+        if !*stored {
+            self.store(message).await?;
+            *stored = true;
+        }
+        if message.is_caption {
+            match latest::advance(&bucket, &message.payload).await {
+                Ok(_) => {}
+                Err(LatestError::Caption(error)) => {
+                    tracing::error!(id = message.id, "not made the latest: {error}")
+                }
+                Err(error) => return Err(self.other(error.to_string()).await),
+            }
+        }
+        Ok(())
+    }
+
+    async fn store(&self, message: &Message) -> Result<(), Failure> {
+        let publish = PublishMessage::build()
+            .headers(message.headers.clone())
+            .payload(message.payload.clone());
+        let acknowledged = async {
+            let sent = self
+                .connection
+                .jetstream()
+                .send_publish(message.subject.clone(), publish)
+                .await;
+            sent?.await
+        };
+        match acknowledged.await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+                Err(Failure::Undeliverable)
+            }
+            Err(error) => Err(self.other(error.to_string()).await),
+        }
+    }
+
+    /// The bucket, once all streams are set up.
+    async fn bucket(&self) -> Result<Store, Failure> {
+        let mut bucket = self.bucket.lock().await;
+        if let Some(bucket) = &*bucket {
+            return Ok(bucket.clone());
+        }
+        let set_up = streams::set_up(&self.connection, &self.streams).await;
+        let set_up = set_up.map_err(|error| Failure::Other(error.to_string()))?;
+        Ok(bucket.insert(set_up).clone())
+    }
+
+    /// A failure that a new set-up may mend: a server that lost its store has no streams.
+    async fn other(&self, reason: String) -> Failure {
+        *self.bucket.lock().await = None;
+        Failure::Other(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        assert_eq!(pause(0), FIRST_PAUSE);
+        assert_eq!(pause(1), FIRST_PAUSE * 2);
+        assert_eq!(pause(u32::MAX), LONGEST_PAUSE);
+    }
+}

@@ -1,0 +1,190 @@
+//! A window to an Arrow IPC stream of one row.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow_array::{
+    ArrayRef, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
+};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_ipc::{
+    MetadataVersion,
+    writer::{IpcWriteOptions, StreamWriter},
+};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
+
+use super::{DraftReport, Error, FeatureWindow, ModalityReport, SCHEMA, SCHEMA_KEY, Token};
+
+/// 8 rather than Arrow's usual 64: a window has some 40 small buffers, each padded to this.
+const ALIGNMENT: usize = 8;
+
+pub(super) fn encode(window: &FeatureWindow) -> Result<Vec<u8>, Error> {
+    let batch = batch(window)?;
+    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
+    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    Ok(writer.into_inner()?)
+}
+
+fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("rig", text([window.id.rig.as_str()])),
+        ("epoch", text([window.id.epoch.to_string()])),
+        ("seq", Arc::new(UInt64Array::from(vec![window.id.seq]))),
+        ("start_utc", time(window.start_utc_ns)),
+        ("end_utc", time(window.end_utc_ns)),
+        (
+            "start_running_ns",
+            Arc::new(UInt64Array::from(vec![window.start_running_ns])),
+        ),
+        (
+            "end_running_ns",
+            Arc::new(UInt64Array::from(vec![window.end_running_ns])),
+        ),
+        ("prompt", text([window.prompt.as_str()])),
+        ("decision", text([window.decision.name()])),
+        ("modalities", list(modalities(&window.modalities)?)?),
+        ("draft", draft(window.draft.as_ref())?),
+        ("tokens", list(tokens(&window.tokens)?)?),
+        (
+            "tokens_possible",
+            Arc::new(UInt32Array::from(vec![window.tokens_possible])),
+        ),
+        (
+            "frames_in",
+            Arc::new(UInt32Array::from(vec![window.frames_in])),
+        ),
+        (
+            "frames_kept",
+            Arc::new(UInt32Array::from(vec![window.frames_kept])),
+        ),
+        ("flags", list(text(window.flags.iter()))?),
+        ("closed_utc", time(window.closed_utc_ns)),
+        ("drafted_utc", time(window.drafted_utc_ns)),
+    ];
+    let fields: Vec<Field> = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), *name == "draft"))
+        .collect();
+    let metadata = HashMap::from([(SCHEMA_KEY.to_owned(), SCHEMA.text())]);
+    let schema = Schema::new_with_metadata(fields, metadata);
+    RecordBatch::try_new(
+        Arc::new(schema),
+        columns.into_iter().map(|(_, array)| array).collect(),
+    )
+}
+
+fn modalities(reports: &[ModalityReport]) -> Result<ArrayRef, ArrowError> {
+    let share = |measure: fn(&ModalityReport) -> f32| floats(reports.iter().map(measure));
+    structs(
+        vec![
+            (
+                "modality",
+                text(reports.iter().map(|r| r.modality.to_string())),
+            ),
+            ("stream", text(reports.iter().map(|r| &r.stream))),
+            ("rho", share(|r| r.rho)),
+            ("gamma", share(|r| r.gamma)),
+            ("beta", share(|r| r.beta)),
+            ("mas", share(|r| r.mas)),
+            ("encoder", text(reports.iter().map(|r| &r.encoder))),
+            (
+                "encoder_sha256",
+                text(reports.iter().map(|r| &r.encoder_sha256)),
+            ),
+        ],
+        None,
+    )
+}
+
+fn draft(draft: Option<&DraftReport>) -> Result<ArrayRef, ArrowError> {
+    let absent = DraftReport {
+        text: String::new(),
+        token_ids: Vec::new(),
+        logprobs: Vec::new(),
+        confidence: 0.0,
+        model: String::new(),
+    };
+    let nulls = draft.is_none().then(|| NullBuffer::new_null(1));
+    let draft = draft.unwrap_or(&absent);
+    structs(
+        vec![
+            ("text", text([draft.text.as_str()])),
+            (
+                "token_ids",
+                list(Arc::new(UInt32Array::from(draft.token_ids.clone())))?,
+            ),
+            (
+                "logprobs",
+                list(Arc::new(Float32Array::from(draft.logprobs.clone())))?,
+            ),
+            ("confidence", floats([draft.confidence].into_iter())),
+            ("model", text([draft.model.as_str()])),
+        ],
+        nulls,
+    )
+}
+
+fn tokens(tokens: &[Token]) -> Result<ArrayRef, ArrowError> {
+    let place = |axis: fn(&Token) -> u16| -> ArrayRef {
+        Arc::new(UInt16Array::from_iter_values(tokens.iter().map(axis)))
+    };
+    let channels = tokens.first().map_or(1, |token| token.feature.len());
+    let channels =
+        i32::try_from(channels).map_err(|e| ArrowError::InvalidArgumentError(e.to_string()))?;
+    let values = Int8Array::from_iter_values(
+        tokens
+            .iter()
+            .flat_map(|token| token.feature.iter().copied()),
+    );
+    let item = Arc::new(Field::new("item", DataType::Int8, false));
+    let features = FixedSizeListArray::try_new(item, channels, Arc::new(values), None)?;
+    structs(
+        vec![
+            (
+                "modality",
+                text(tokens.iter().map(|t| t.modality.to_string())),
+            ),
+            ("stream", text(tokens.iter().map(|t| &t.stream))),
+            ("t", place(|t| t.t)),
+            ("y", place(|t| t.y)),
+            ("x", place(|t| t.x)),
+            ("importance", floats(tokens.iter().map(|t| t.importance))),
+            ("scale", floats(tokens.iter().map(|t| t.scale))),
+            ("feature", Arc::new(features)),
+        ],
+        None,
+    )
+}
+
+fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn floats(values: impl Iterator<Item = f32>) -> ArrayRef {
+    Arc::new(Float32Array::from_iter_values(values))
+}
+
+fn time(nanoseconds: i64) -> ArrayRef {
+    Arc::new(TimestampNanosecondArray::from(vec![nanoseconds]).with_timezone("UTC"))
+}
+
+/// One row: the list of all `values`.
+fn list(values: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let item = Arc::new(Field::new("item", values.data_type().clone(), false));
+    let offsets = OffsetBuffer::from_lengths([values.len()]);
+    Ok(Arc::new(ListArray::try_new(item, offsets, values, None)?))
+}
+
+fn structs(
+    columns: Vec<(&str, ArrayRef)>,
+    nulls: Option<NullBuffer>,
+) -> Result<ArrayRef, ArrowError> {
+    let fields: Fields = columns
+        .iter()
+        .map(|(name, array)| Field::new(*name, array.data_type().clone(), false))
+        .collect();
+    let arrays = columns.into_iter().map(|(_, array)| array).collect();
+    Ok(Arc::new(StructArray::try_new(fields, arrays, nulls)?))
+}

@@ -1,0 +1,37 @@
+//! The wire of MSAO: subjects, headers, schemas, and a JetStream publisher and consumer.
+//!
+//! An edge publishes [`FeatureWindow`]s and draft [`Caption`]s through a [`publisher::Publisher`];
+//! the cloud takes windows from a durable [`consumer::Consumer`] and publishes captions of a higher
+//! revision; anyone reads them with [`captions::subscribe`]. Delivery is at least once; identity
+//! ([`WindowId`]) and revision make it once in effect.
+
+pub mod caption;
+pub mod captions;
+pub mod connect;
+pub mod consumer;
+mod dead;
+pub mod deliver;
+pub mod features;
+pub mod headers;
+pub mod identity;
+pub mod latest;
+pub mod message;
+pub mod publisher;
+mod pull;
+mod queue;
+mod schema;
+pub mod seen;
+pub mod status;
+pub mod streams;
+pub mod subjects;
+#[cfg(feature = "test-server")]
+pub mod test_server;
+
+pub use caption::{Caption, CaptionStatus, LatencyMs};
+pub use connect::{ConnectConfig, Connection};
+pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Token};
+pub use identity::{Rig, WindowId};
+pub use message::{Message, MessageId};
+pub use publisher::{OnFull, Publisher, PublisherConfig};
+pub use status::{CloudStatus, Status};
+pub use streams::StreamsConfig;

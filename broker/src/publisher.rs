@@ -1,0 +1,231 @@
+//! A publisher for threads that must not wait for the network: messages go into a bounded queue,
+//! and a task sends them, many at a time, each until it is acknowledged.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    connect::Connection, deliver::Deliverer, identity::excerpt, message::Message, queue::Queue,
+    streams::StreamsConfig,
+};
+
+/// What to do with a message when the queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFull {
+    /// Wait for room.
+    #[default]
+    Block,
+    /// Drop the oldest message that waits.
+    DropOldest,
+    /// Drop the message itself.
+    DropNewest,
+}
+
+impl fmt::Display for OnFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Block => "block",
+            Self::DropOldest => "drop-oldest",
+            Self::DropNewest => "drop-newest",
+        })
+    }
+}
+
+/// The text is not the name of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown on-full policy '{0}': use block, drop-oldest or drop-newest")]
+pub struct UnknownPolicy(String);
+
+impl FromStr for OnFull {
+    type Err = UnknownPolicy;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "block" => Ok(Self::Block),
+            "drop-oldest" => Ok(Self::DropOldest),
+            "drop-newest" => Ok(Self::DropNewest),
+            _ => Err(UnknownPolicy(excerpt(name))),
+        }
+    }
+}
+
+/// The publisher's bounds. Memory is at most `max_bytes` and `in_flight` messages more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PublisherConfig {
+    /// Most messages that wait, at least 1.
+    pub max_messages: usize,
+    /// Most bytes that wait, headers included.
+    pub max_bytes: usize,
+    /// Most messages sent and not yet acknowledged, 1 to 1024.
+    pub in_flight: usize,
+    /// What to do when no more can wait.
+    pub on_full: OnFull,
+}
+
+impl Default for PublisherConfig {
+    fn default() -> Self {
+        Self {
+            max_messages: 1024,
+            max_bytes: 64 << 20,
+            in_flight: 64,
+            on_full: OnFull::Block,
+        }
+    }
+}
+
+/// What became of the messages. At any time `published = acknowledged + dropped + pending`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Handed to the publisher.
+    pub published: u64,
+    /// Stored, as the server acknowledged.
+    pub acknowledged: u64,
+    /// Attempts beyond a message's first.
+    pub retried: u64,
+    /// Lost: by policy when the queue was full, or larger than the server takes.
+    pub dropped: u64,
+    /// Waiting or on their way.
+    pub pending: u64,
+    /// Bytes of acknowledged messages, headers included.
+    pub bytes_sent: u64,
+}
+
+/// A message was not taken. It is not counted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Waiting for room was cancelled.
+    #[error("publishing was cancelled while the queue was full")]
+    Cancelled,
+    /// The message alone is larger than all that may wait.
+    #[error(
+        "message {id} takes {bytes} bytes, more than the publisher's max_bytes of {max}: raise it"
+    )]
+    TooLarge {
+        /// The message.
+        id: String,
+        /// Its length with headers.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+}
+
+/// The publisher's bounds cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("publisher: {0}")]
+pub struct InvalidConfig(&'static str);
+
+/// Messages were still pending when waiting for them ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} messages are not acknowledged yet")]
+pub struct Pending(pub u64);
+
+/// Publishes messages from any thread. Dropped, it gives up what is pending, and says so: call
+/// [`flush`](Self::flush) first.
+pub struct Publisher {
+    queue: Arc<Queue>,
+    sender: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Starts to publish on `connection`. Streams are set up as in `streams` as soon as the server
+    /// is connected. Must be called within a tokio runtime, which must outlive the publisher.
+    ///
+    /// # Errors
+    /// A bound is 0 or too large.
+    pub fn start(
+        connection: Connection,
+        streams: StreamsConfig,
+        config: PublisherConfig,
+    ) -> Result<Self, InvalidConfig> {
+        if config.max_messages == 0 || config.max_bytes == 0 {
+            return Err(InvalidConfig("max_messages and max_bytes are at least 1"));
+        }
+        if !(1..=1024).contains(&config.in_flight) {
+            return Err(InvalidConfig("in_flight is 1 to 1024"));
+        }
+        let queue = Arc::new(Queue::new(
+            config.max_messages,
+            config.max_bytes,
+            config.on_full,
+        ));
+        let deliverer = Arc::new(Deliverer::new(connection, streams));
+        let sender = tokio::spawn(send_all(Arc::clone(&queue), deliverer, config.in_flight));
+        Ok(Self { queue, sender })
+    }
+
+    /// Hands a message over. With [`OnFull::Block`] this blocks the thread while the queue is full:
+    /// not for async code.
+    ///
+    /// # Errors
+    /// Blocking was [cancelled](Self::set_cancelled), or the message alone exceeds `max_bytes`.
+    pub fn publish(&self, message: Message) -> Result<(), PublishError> {
+        self.queue.push(message)
+    }
+
+    /// While set, [`publish`](Self::publish) and [`flush`](Self::flush) do not block: threads that
+    /// wait in them return at once.
+    pub fn set_cancelled(&self, cancelled: bool) {
+        self.queue.set_cancelled(cancelled);
+    }
+
+    /// Blocks the thread until every message handed over is acknowledged or dropped.
+    ///
+    /// # Errors
+    /// After `timeout`, or when cancelled, some are still pending.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Pending> {
+        match self.queue.wait_empty(timeout) {
+            0 => Ok(()),
+            pending => Err(Pending(pending)),
+        }
+    }
+
+    /// What became of the messages so far.
+    pub fn counters(&self) -> Counters {
+        self.queue.counters()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.sender.abort();
+        self.queue.set_cancelled(true);
+        let pending = self.queue.counters().pending;
+        if pending > 0 {
+            tracing::error!(
+                pending,
+                "publisher stopped: messages not acknowledged are given up"
+            );
+        }
+    }
+}
+
+async fn send_all(queue: Arc<Queue>, deliverer: Arc<Deliverer>, in_flight: usize) {
+    let permits = Arc::new(Semaphore::new(in_flight));
+    // Dropped with this future, the set stops every delivery.
+    let mut deliveries = JoinSet::new();
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        while deliveries.try_join_next().is_some() {}
+        // Until then messages wait where the policy can reach them.
+        deliverer.connection().connected().await;
+        let message = queue.pop().await;
+        let (queue, deliverer) = (Arc::clone(&queue), Arc::clone(&deliverer));
+        deliveries.spawn(async move {
+            match deliverer.deliver(&message, || queue.retried()).await {
+                Ok(()) => queue.acknowledged(&message),
+                Err(error) => queue.lost(&message, &error.to_string()),
+            }
+            drop(permit);
+        });
+    }
+}

@@ -1,0 +1,231 @@
+//! How edges and cloud workers are: JSON, every second, not stored.
+
+use futures::{Stream, StreamExt};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use ulid::Ulid;
+
+use crate::{
+    connect::{ConnectError, Connection},
+    identity::{InvalidName, Rig, excerpt},
+    publisher::Counters,
+    schema::{Schema, UnreadableSchema},
+    subjects,
+};
+
+const SCHEMA: Schema = Schema {
+    name: "status",
+    major: 1,
+    minor: 0,
+};
+
+/// How an edge is. Counters count from the start of its epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `status/1.0`: name, major and minor of the schema.
+    pub schema: String,
+    /// The rig.
+    pub rig: Rig,
+    /// Made when the edge process started.
+    pub epoch: Ulid,
+    /// When this was said, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub time: OffsetDateTime,
+    /// What runs the models, such as `CPU` or `CUDA`.
+    pub provider: String,
+    /// Frames that entered.
+    pub frames_in: u64,
+    /// Frames that the gate let through.
+    pub frames_kept: u64,
+    /// Windows made.
+    pub windows: u64,
+    /// Positions kept of all windows.
+    pub tokens_kept: u64,
+    /// Positions that there would be had nothing been left out.
+    pub tokens_possible: u64,
+    /// What became of the edge's messages.
+    #[serde(flatten)]
+    pub messages: Counters,
+}
+
+impl Status {
+    /// A status of now with every counter at 0.
+    pub fn new(rig: Rig, epoch: Ulid, provider: impl Into<String>) -> Self {
+        Self {
+            schema: SCHEMA.text(),
+            rig,
+            epoch,
+            time: OffsetDateTime::now_utc(),
+            provider: provider.into(),
+            frames_in: 0,
+            frames_kept: 0,
+            windows: 0,
+            tokens_kept: 0,
+            tokens_possible: 0,
+            messages: Counters::default(),
+        }
+    }
+}
+
+/// How a cloud worker is. Counters count from its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CloudStatus {
+    /// `status/1.0`: name, major and minor of the schema.
+    pub schema: String,
+    /// The worker's name.
+    pub worker: String,
+    /// When this was said, UTC.
+    #[serde(with = "time::serde::rfc3339")]
+    pub time: OffsetDateTime,
+    /// The model that verifies.
+    pub model: String,
+    /// What runs it, such as `CPU` or `CUDA`.
+    pub provider: String,
+    /// Windows that wait in the broker.
+    pub queue: u64,
+    /// Windows captioned.
+    pub captioned: u64,
+    /// Of these, drafts that stood whole.
+    pub confirmed: u64,
+    /// Of these, texts that replaced a draft or had none.
+    pub corrected: u64,
+    /// Windows that had been captioned before and were passed over.
+    pub duplicates: u64,
+    /// Messages that could not be handled and went to the dead letters.
+    pub dead: u64,
+    /// How long the last window took, in milliseconds; 0 before the first.
+    pub last_ms: f64,
+}
+
+impl CloudStatus {
+    /// A status of now with every counter at 0.
+    pub fn new(
+        worker: impl Into<String>,
+        model: impl Into<String>,
+        provider: impl Into<String>,
+    ) -> Self {
+        Self {
+            schema: SCHEMA.text(),
+            worker: worker.into(),
+            time: OffsetDateTime::now_utc(),
+            model: model.into(),
+            provider: provider.into(),
+            queue: 0,
+            captioned: 0,
+            confirmed: 0,
+            corrected: 0,
+            duplicates: 0,
+            dead: 0,
+            last_ms: 0.0,
+        }
+    }
+}
+
+/// A status message from either side.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyStatus {
+    /// From an edge.
+    Edge(Status),
+    /// From a cloud worker.
+    Cloud(CloudStatus),
+}
+
+/// A status could not be sent or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The worker's name is not one subject token.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Not JSON, or not of the schema.
+    #[error("not a status: {}", excerpt(&.0.to_string()))]
+    Json(#[from] serde_json::Error),
+    /// Another schema or major.
+    #[error(transparent)]
+    Schema(#[from] UnreadableSchema),
+    /// The message came on a subject that is no status subject.
+    #[error("'{0}' is not a status subject")]
+    Subject(String),
+    /// The client does not work any more.
+    #[error("cannot publish on {subject}: {reason}")]
+    Publish {
+        /// Where it should have gone.
+        subject: String,
+        /// What the client says.
+        reason: String,
+    },
+}
+
+/// Publishes an edge's status. Without a connection it is dropped: a late status is worth nothing.
+///
+/// # Errors
+/// The client does not work any more.
+pub async fn publish_edge(connection: &Connection, status: &Status) -> Result<(), StatusError> {
+    publish(
+        connection,
+        subjects::edge_status(&status.rig),
+        serde_json::to_vec(status)?,
+    )
+    .await
+}
+
+/// Publishes a cloud worker's status. Without a connection it is dropped: a late status is worth nothing.
+///
+/// # Errors
+/// The worker's name is not one subject token, or the client does not work any more.
+pub async fn publish_cloud(
+    connection: &Connection,
+    status: &CloudStatus,
+) -> Result<(), StatusError> {
+    publish(
+        connection,
+        subjects::cloud_status(&status.worker)?,
+        serde_json::to_vec(status)?,
+    )
+    .await
+}
+
+async fn publish(
+    connection: &Connection,
+    subject: String,
+    payload: Vec<u8>,
+) -> Result<(), StatusError> {
+    if !connection.is_connected() {
+        return Ok(());
+    }
+    let sent = connection
+        .client()
+        .publish(subject.clone(), payload.into())
+        .await;
+    sent.map_err(|error| StatusError::Publish {
+        subject,
+        reason: error.to_string(),
+    })
+}
+
+/// Status messages of all edges and cloud workers from now on; one that cannot be read is an error item.
+///
+/// # Errors
+/// The client does not work any more.
+pub async fn subscribe(
+    connection: &Connection,
+) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
+    let messages = connection.client().subscribe(subjects::STATUS).await;
+    let messages = messages.map_err(|error| connection.fault(subjects::STATUS, &error))?;
+    Ok(messages.map(|message| decode(&message.subject, &message.payload)))
+}
+
+fn decode(subject: &str, payload: &[u8]) -> Result<AnyStatus, StatusError> {
+    let (status, schema) = if subject.starts_with("msao.v1.status.edge.") {
+        let status: Status = serde_json::from_slice(payload)?;
+        let schema = status.schema.clone();
+        (AnyStatus::Edge(status), schema)
+    } else if subject.starts_with("msao.v1.status.cloud.") {
+        let status: CloudStatus = serde_json::from_slice(payload)?;
+        let schema = status.schema.clone();
+        (AnyStatus::Cloud(status), schema)
+    } else {
+        return Err(StatusError::Subject(excerpt(subject)));
+    };
+    SCHEMA.check(&schema)?;
+    Ok(status)
+}

@@ -1,0 +1,69 @@
+//! Every subject name, in one place.
+
+use crate::identity::{InvalidName, Rig, is_name};
+
+/// All feature windows; stored in `MSAO_FEATURES`.
+pub const FEATURES: &str = "msao.v1.features.*";
+/// All captions; stored in `MSAO_CAPTIONS`.
+pub const CAPTIONS: &str = "msao.v1.captions.*";
+/// All messages that could not be handled; stored in `MSAO_DEAD`.
+pub const DEAD: &str = "msao.v1.dead.*";
+/// Where a message goes that could not be handled and came on a subject that names no rig.
+pub const DEAD_NAMELESS: &str = "msao.v1.dead._";
+/// All status messages, of edges and clouds; not stored.
+pub const STATUS: &str = "msao.v1.status.>";
+
+/// Where a rig's feature windows go.
+pub fn features(rig: &Rig) -> String {
+    format!("msao.v1.features.{rig}")
+}
+
+/// Where captions of a rig go, from the edge and from the cloud.
+pub fn captions(rig: &Rig) -> String {
+    format!("msao.v1.captions.{rig}")
+}
+
+/// Where an edge says how it is.
+pub fn edge_status(rig: &Rig) -> String {
+    format!("msao.v1.status.edge.{rig}")
+}
+
+/// Where a cloud worker says how it is.
+///
+/// # Errors
+/// The worker's name is not one subject token.
+pub fn cloud_status(worker: &str) -> Result<String, InvalidName> {
+    if is_name(worker) {
+        Ok(format!("msao.v1.status.cloud.{worker}"))
+    } else {
+        Err(InvalidName::new("worker", worker))
+    }
+}
+
+/// Where messages about a rig go that could not be handled.
+pub fn dead(rig: &Rig) -> String {
+    format!("msao.v1.dead.{rig}")
+}
+
+/// The rig that a subject is about: its last token, if that is a rig's name.
+pub fn rig_of(subject: &str) -> Option<Rig> {
+    subject.rsplit('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_as_documented() {
+        let rig: Rig = "car-7".parse().unwrap();
+        assert_eq!(features(&rig), "msao.v1.features.car-7");
+        assert_eq!(captions(&rig), "msao.v1.captions.car-7");
+        assert_eq!(edge_status(&rig), "msao.v1.status.edge.car-7");
+        assert_eq!(cloud_status("gpu0").unwrap(), "msao.v1.status.cloud.gpu0");
+        assert_eq!(dead(&rig), "msao.v1.dead.car-7");
+        assert!(cloud_status("gpu.0").is_err());
+        assert_eq!(rig_of(&features(&rig)), Some(rig));
+        assert_eq!(rig_of("msao.v1.features.>"), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! Whoever listens: captions and statuses, against a real server.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use broker::{
+    Caption, CloudStatus, Message, Status, StreamsConfig, captions,
+    deliver::Deliverer,
+    headers::TraceParent,
+    status::{self, AnyStatus},
+    test_server::TestServer,
+};
+use common::{connect, window};
+use futures::StreamExt;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn captions_come_once_each_through_a_kill() {
+    let mut server = TestServer::start();
+    let connection = connect(&server).await;
+    let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
+    let caption = |seq| Caption::draft(&window(seq)).unwrap();
+    let publish = async |seq| {
+        let message = Message::caption(&caption(seq), TraceParent::generate()).unwrap();
+        deliverer.deliver(&message, || {}).await.unwrap();
+    };
+    publish(0).await;
+    let streams = StreamsConfig::default();
+    let mut live = captions::subscribe(
+        &connection,
+        &streams,
+        Some(&common::rig()),
+        captions::From::Now,
+    )
+    .await
+    .unwrap();
+    let mut all = captions::subscribe(&connection, &streams, None, captions::From::Beginning)
+        .await
+        .unwrap();
+    let other = "other".parse().unwrap();
+    let mut other = captions::subscribe(
+        &connection,
+        &streams,
+        Some(&other),
+        captions::From::Beginning,
+    )
+    .await
+    .unwrap();
+    publish(1).await;
+    assert_eq!(live.next().await.unwrap(), caption(1));
+    server.restart();
+    // Stored twice, as after an outage longer than the duplicate window.
+    let again = caption(1).encode().unwrap();
+    connection.connected().await;
+    let subject = "msao.v1.captions.car-7";
+    connection
+        .jetstream()
+        .publish(subject, again.into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    connection
+        .jetstream()
+        .publish(subject, "no caption".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    publish(2).await;
+    assert!(
+        live.next()
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("not a caption")
+    );
+    assert_eq!(live.next().await.unwrap(), caption(2));
+    for seq in [0, 1] {
+        assert_eq!(all.next().await.unwrap(), caption(seq));
+    }
+    assert!(all.next().await.is_err());
+    assert_eq!(all.next().await.unwrap(), caption(2));
+    tokio::select! {
+        biased;
+        other = other.next() => panic!("a caption of another rig: {other:?}"),
+        () = publish(3) => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_reach_whoever_listens() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let mut statuses = Box::pin(status::subscribe(&connection).await.unwrap());
+    let edge = Status {
+        frames_in: 10,
+        ..Status::new(common::rig(), common::id(0).epoch, "CPU")
+    };
+    status::publish_edge(&connection, &edge).await.unwrap();
+    assert_eq!(
+        statuses.next().await.unwrap().unwrap(),
+        AnyStatus::Edge(edge)
+    );
+    let cloud = CloudStatus::new("gpu0", "msao-cloud-v1", "CPU");
+    status::publish_cloud(&connection, &cloud).await.unwrap();
+    assert_eq!(
+        statuses.next().await.unwrap().unwrap(),
+        AnyStatus::Cloud(cloud)
+    );
+    connection
+        .client()
+        .publish("msao.v1.status.edge.car-7", "{}".into())
+        .await
+        .unwrap();
+    assert!(statuses.next().await.unwrap().is_err());
+    let bad = CloudStatus::new("gpu.0", "m", "CPU");
+    assert!(
+        status::publish_cloud(&connection, &bad)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("gpu.0")
+    );
+}
