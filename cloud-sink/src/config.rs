@@ -1,0 +1,248 @@
+//! Configuration of a cloud worker.
+
+use std::{path::PathBuf, time::Duration};
+
+use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, subjects};
+use mllm::{Agreement, Provider};
+use serde::Deserialize;
+
+use crate::Error;
+
+/// When the full model agrees with a token of a draft.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// When it is the model's own choice.
+    Exact,
+    /// When its probability is within a factor of the model's choice.
+    #[default]
+    Margin,
+}
+
+/// A cloud worker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Folder of the full model.
+    pub model: PathBuf,
+    /// What runs it.
+    #[serde(default)]
+    pub provider: Provider,
+    /// CPU threads within an operator; 0 is one for each core.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// The worker's name in its status: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    #[serde(default = "default_worker")]
+    pub worker: String,
+    /// When the model agrees with a token of a draft.
+    #[serde(default)]
+    pub agreement: Rule,
+    /// The factor of [`Rule::Margin`], above 0 and at most 1; the model's calibrated one by default.
+    #[serde(default)]
+    pub margin: Option<f32>,
+    /// How to reach the broker.
+    #[serde(default)]
+    pub nats: ConnectConfig,
+    /// Bounds of what the broker stores.
+    #[serde(default)]
+    pub streams: StreamsConfig,
+    /// How windows are taken from the broker.
+    #[serde(default)]
+    pub consumer: ConsumerSection,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn default_worker() -> String {
+    "cloud".to_owned()
+}
+
+/// How windows are taken from the broker.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConsumerSection {
+    /// The name under which the broker keeps what was done; workers of one name share the work.
+    pub durable: String,
+    /// Seconds without a sign of life after which a window goes to another worker, at least 0.1.
+    pub ack_wait_s: f64,
+    /// After this many failed tries a window goes to the dead letters, at least 1.
+    pub max_deliver: u32,
+    /// Seconds to wait after the 1st, 2nd, ... failed try; the last holds for all further ones.
+    pub backoff_s: Vec<f64>,
+    /// Seconds that the window in hand may still take when the worker is stopped.
+    pub grace_s: f64,
+}
+
+impl Default for ConsumerSection {
+    fn default() -> Self {
+        let default = ConsumerConfig::default();
+        Self {
+            durable: default.durable,
+            ack_wait_s: default.ack_wait.as_secs_f64(),
+            max_deliver: default.max_deliver,
+            backoff_s: default.backoff.iter().map(Duration::as_secs_f64).collect(),
+            grace_s: default.grace.as_secs_f64(),
+        }
+    }
+}
+
+impl Config {
+    /// A worker with the model in `model` and the defaults for everything else.
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        Self {
+            model: model.into(),
+            provider: Provider::default(),
+            threads: one(),
+            worker: default_worker(),
+            agreement: Rule::default(),
+            margin: None,
+            nats: ConnectConfig::default(),
+            streams: StreamsConfig::default(),
+            consumer: ConsumerSection::default(),
+        }
+    }
+
+    /// Checks what does not need the model, and gives the consumer's part in the broker's terms.
+    pub(crate) fn check(&self) -> Result<ConsumerConfig, Error> {
+        let fail = |reason: String| Err(Error::Config(reason));
+        if let Err(error) = subjects::cloud_status(&self.worker) {
+            return fail(error.to_string());
+        }
+        if self.margin.is_some() && self.agreement == Rule::Exact {
+            return fail("margin is given, but agreement is `exact`: leave one out".to_owned());
+        }
+        if self
+            .margin
+            .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
+        {
+            return fail("margin is not above 0 and at most 1".to_owned());
+        }
+        let ConsumerSection {
+            durable,
+            ack_wait_s,
+            max_deliver,
+            backoff_s,
+            grace_s,
+        } = &self.consumer;
+        if *max_deliver == 0 {
+            return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
+        }
+        let seconds = |name: &str, value: f64, least: f64| {
+            if (least..=86_400.0).contains(&value) {
+                return Ok(Duration::from_secs_f64(value));
+            }
+            Err(Error::Config(format!(
+                "consumer.{name} is {value}, not {least} to 86400 seconds"
+            )))
+        };
+        Ok(ConsumerConfig {
+            durable: durable.clone(),
+            ack_wait: seconds("ack_wait_s", *ack_wait_s, 0.1)?,
+            max_deliver: *max_deliver,
+            backoff: backoff_s
+                .iter()
+                .map(|&s| seconds("backoff_s", s, 0.0))
+                .collect::<Result<_, _>>()?,
+            grace: seconds("grace_s", *grace_s, 0.0)?,
+        })
+    }
+
+    /// The rule for a model called `name` whose calibrated factor is `calibrated`.
+    pub(crate) fn agreement(
+        &self,
+        name: &str,
+        calibrated: Option<f32>,
+    ) -> Result<Agreement, Error> {
+        match self.agreement {
+            Rule::Exact => Ok(Agreement::Exact),
+            Rule::Margin => self
+                .margin
+                .or(calibrated)
+                .map(Agreement::Margin)
+                .ok_or_else(|| {
+                    Error::Config(format!(
+                        "model {name} has no agreement_margin: set margin, or agreement = \"exact\""
+                    ))
+                }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_and_a_short_one_are_read() {
+        let full = r#"
+            model = "models/msao-cloud"
+            provider = "cpu"
+            threads = 2
+            worker = "gpu0"
+            agreement = "margin"
+            margin = 0.5
+            [nats]
+            url = "nats://hub:4222"
+            user = "cloud"
+            password = "secret"
+            [streams]
+            features = { max_bytes = 1073741824, max_age_s = 3600 }
+            [consumer]
+            durable = "verify"
+            ack_wait_s = 20
+            max_deliver = 3
+            backoff_s = [0.5, 2]
+        "#;
+        let full: Config = toml::from_str(full).unwrap();
+        let consumer = full.check().unwrap();
+        assert_eq!(
+            (consumer.durable.as_str(), consumer.max_deliver),
+            ("verify", 3)
+        );
+        assert_eq!(
+            consumer.backoff,
+            [Duration::from_millis(500), Duration::from_secs(2)]
+        );
+        assert_eq!(
+            full.agreement("m", Some(0.3)).unwrap(),
+            Agreement::Margin(0.5)
+        );
+
+        let short: Config = toml::from_str("model = 'm'").unwrap();
+        assert_eq!(short, Config::new("m"));
+        assert_eq!(short.check().unwrap(), ConsumerConfig::default());
+        assert_eq!(
+            short.agreement("m", Some(0.25)).unwrap(),
+            Agreement::Margin(0.25)
+        );
+        assert!(
+            short
+                .agreement("m", None)
+                .unwrap_err()
+                .to_string()
+                .contains("agreement_margin")
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let unknown = toml::from_str::<Config>("model = 'm'\nmodle = 'x'")
+            .unwrap_err()
+            .to_string();
+        assert!(unknown.contains("modle"), "{unknown}");
+        for (text, word) in [
+            ("worker = 'a.b'", "a.b"),
+            ("agreement = 'exact'\nmargin = 0.5", "leave one out"),
+            ("margin = 1.5", "margin"),
+            ("consumer = { max_deliver = 0 }", "max_deliver"),
+            ("consumer = { ack_wait_s = 0 }", "ack_wait_s"),
+            ("consumer = { backoff_s = [-1] }", "backoff_s"),
+        ] {
+            let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+}

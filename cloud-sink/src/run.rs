@@ -1,0 +1,241 @@
+//! The worker: window in, caption out, acknowledged.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use broker::{
+    Caption, CloudStatus, Connection, FeatureWindow, LatencyMs, Message,
+    caption::Verdict,
+    connect::AtStart,
+    consumer::{Consumer, Delivery, Outcome, backlog},
+    deliver::Deliverer,
+    headers::TraceParent,
+    seen::Seen,
+    status,
+};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+
+use crate::{Config, Error, Fault, FullModel, Verifier, thread::Judge};
+
+/// The revision of a caption that the cloud publishes.
+const REVISION: u32 = 1;
+/// How many captions a worker remembers, to pass over windows that are delivered again.
+const REMEMBERED: usize = 16_384;
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// What a worker did until it was stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Windows captioned.
+    pub captioned: u64,
+    /// Of these, drafts that stood whole.
+    pub confirmed: u64,
+    /// Of these, texts that replaced a draft or had none.
+    pub corrected: u64,
+    /// Windows that had been captioned before and were passed over.
+    pub duplicates: u64,
+    /// Messages that went to the dead letters.
+    pub dead: u64,
+}
+
+/// Runs a worker with the model of `config` until `shutdown` completes; the window in hand is
+/// finished first. Must be called within a tokio runtime.
+///
+/// # Errors
+/// The configuration cannot be used, the broker is not there or refuses, or the model cannot be
+/// loaded or its thread ends.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+    let model = config.clone();
+    run_with(config, move || FullModel::load(&model), shutdown).await
+}
+
+/// As [`run`], with the verifier that `load` makes: it is made and used on a thread of its own.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_with<V: Verifier>(
+    config: Config,
+    load: impl FnOnce() -> Result<V, Error> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
+    let mut shutdown = pin!(shutdown);
+    let durable = config.consumer.durable.clone();
+    let (deliverer, judge, mut consumer) = tokio::select! {
+        started = start(&config, load) => started?,
+        () = &mut shutdown => return Ok(Summary::default()),
+    };
+    let status = CloudStatus::new(&config.worker, &judge.model, &judge.provider);
+    tracing::info!(
+        worker = config.worker,
+        model = judge.model,
+        provider = judge.provider,
+        "waiting for windows"
+    );
+    let worker = Worker {
+        deliverer,
+        judge,
+        status: Mutex::new(status),
+        seen: Mutex::new(Seen::new(REMEMBERED)),
+        dead: consumer.dead_letters(),
+        broken: Mutex::default(),
+        stop: Notify::new(),
+    };
+    let stopped = async {
+        tokio::select! {
+            () = &mut shutdown => {}
+            () = worker.stop.notified() => {}
+        }
+    };
+    {
+        let mut heartbeat = pin!(worker.heartbeat(&durable));
+        tokio::select! {
+            () = consumer.run(stopped, |delivery| worker.handle(delivery)) => {}
+            () = &mut heartbeat => {}
+        }
+    }
+    if let Some(error) = lock(&worker.broken).take() {
+        return Err(error);
+    }
+    Ok(worker.summary())
+}
+
+/// Connects first: a broker that is not there is found sooner than a model is loaded.
+async fn start<V: Verifier>(
+    config: &Config,
+    load: impl FnOnce() -> Result<V, Error> + Send + 'static,
+) -> Result<(Arc<Deliverer>, Judge, Consumer), Error> {
+    let consumer = config.check()?;
+    let connection = Connection::open(&config.nats, AtStart::Fail).await?;
+    let deliverer = Arc::new(Deliverer::new(connection, config.streams));
+    let judge = Judge::start(load).await?;
+    let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
+    Ok((deliverer, judge, consumer))
+}
+
+struct Worker {
+    deliverer: Arc<Deliverer>,
+    judge: Judge,
+    status: Mutex<CloudStatus>,
+    seen: Mutex<Seen>,
+    dead: Arc<AtomicU64>,
+    /// Why the worker cannot go on.
+    broken: Mutex<Option<Error>>,
+    stop: Notify,
+}
+
+impl Worker {
+    async fn handle(&self, delivery: Delivery) -> Outcome {
+        let begun = (Instant::now(), OffsetDateTime::now_utc());
+        let window = match FeatureWindow::decode(&delivery.payload) {
+            Ok(window) => window,
+            // The same bytes would fail the same way.
+            Err(error) => return Outcome::Dead(error.to_string()),
+        };
+        if lock(&self.seen).contains(&window.id, REVISION) {
+            tracing::debug!(id = %window.id, "captioned before: passed over");
+            lock(&self.status).duplicates += 1;
+            return Outcome::Done;
+        }
+        let verdict = match self.judge.judge(window.clone()).await {
+            Ok(Ok(Some(verdict))) => verdict,
+            Ok(Ok(None)) => {
+                tracing::debug!(id = %window.id, "nothing in it to be captioned");
+                return Outcome::Done;
+            }
+            Ok(Err(Fault::Hopeless(reason))) => return Outcome::Dead(reason),
+            Ok(Err(Fault::Passing(reason))) => return Outcome::Retry(reason),
+            Err(error) => {
+                let outcome = Outcome::Retry(error.to_string());
+                *lock(&self.broken) = Some(error);
+                self.stop.notify_one();
+                return outcome;
+            }
+        };
+        self.publish(&window, verdict, &delivery, begun).await
+    }
+
+    async fn publish(
+        &self,
+        window: &FeatureWindow,
+        verdict: Verdict,
+        delivery: &Delivery,
+        (begun, taken_up): (Instant, OffsetDateTime),
+    ) -> Outcome {
+        let confirmed = verdict.confirmed;
+        let cloud = begun.elapsed().as_secs_f64() * 1e3;
+        let stored_ns = delivery.published.unix_timestamp_nanos();
+        let latency = LatencyMs {
+            uplink: Some(ms(stored_ns - i128::from(window.drafted_utc_ns))),
+            queue: Some(ms(taken_up.unix_timestamp_nanos() - stored_ns)),
+            cloud: Some(cloud),
+            ..LatencyMs::default()
+        };
+        let caption = Caption::verified(window, verdict, latency);
+        let trace = TraceParent::of(&delivery.headers)
+            .map_or_else(TraceParent::generate, TraceParent::child);
+        let message = match Message::caption(&caption, trace) {
+            Ok(message) => message,
+            Err(error) => return Outcome::Dead(error.to_string()),
+        };
+        if let Err(error) = self.deliverer.deliver(&message, || {}).await {
+            return Outcome::Dead(error.to_string());
+        }
+        tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
+        lock(&self.seen).insert(&window.id, REVISION);
+        let mut status = lock(&self.status);
+        status.captioned += 1;
+        status.confirmed += u64::from(confirmed);
+        status.corrected += u64::from(!confirmed);
+        status.last_ms = cloud;
+        Outcome::Done
+    }
+
+    /// Says each second how the worker is.
+    async fn heartbeat(&self, durable: &str) {
+        let connection = self.deliverer.connection();
+        let mut tick = tokio::time::interval(HEARTBEAT);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            tick.tick().await;
+            let queue = backlog(connection, durable).await;
+            let status = {
+                let mut status = lock(&self.status);
+                status.time = OffsetDateTime::now_utc();
+                status.queue = queue.unwrap_or(status.queue);
+                status.dead = self.dead.load(Ordering::Relaxed);
+                status.clone()
+            };
+            if let Err(error) = status::publish_cloud(connection, &status).await {
+                tracing::warn!("no status was sent: {error}");
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let status = lock(&self.status);
+        Summary {
+            captioned: status.captioned,
+            confirmed: status.confirmed,
+            corrected: status.corrected,
+            duplicates: status.duplicates,
+            dead: self.dead.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Milliseconds, at least 0: edge, broker and cloud have clocks of their own.
+fn ms(nanoseconds: i128) -> f64 {
+    nanoseconds.max(0) as f64 / 1e6
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

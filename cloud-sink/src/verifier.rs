@@ -1,0 +1,28 @@
+//! What judges a window.
+
+use broker::{FeatureWindow, caption::Verdict};
+
+/// Why a window was not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It never can be: it goes to the dead letters with this reason.
+    Hopeless(String),
+    /// It may be another time.
+    Passing(String),
+}
+
+/// Judges windows, one at a time, on a thread of its own.
+pub trait Verifier: Send + 'static {
+    /// The model's name and version, as reported with captions.
+    fn model(&self) -> &str;
+
+    /// What runs it, such as `cpu` or `cuda`.
+    fn provider(&self) -> String;
+
+    /// The verdict on the window's draft, or a caption if it has none. `None` if there is nothing
+    /// in the window to be captioned.
+    ///
+    /// # Errors
+    /// The window does not fit the model, or the model failed.
+    fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault>;
+}
