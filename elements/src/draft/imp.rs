@@ -1,0 +1,215 @@
+//! Implementation of `msaodraft`.
+
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, Instant};
+
+use broker::FeatureWindow;
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::subclass::base_transform::GenerateOutputSuccess;
+use gst_base::subclass::prelude::*;
+use mllm::CaptionModel;
+
+use super::window::{self, Error};
+use crate::lock;
+use crate::model::{ModelSettings, load_error};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "msaodraft",
+        gst::DebugColorFlags::empty(),
+        Some("MSAO drafts"),
+    )
+});
+
+/// Counters since the element started.
+#[derive(Debug, Default, Clone, Copy)]
+struct Stats {
+    windows: u64,
+    drafted: u64,
+    tokens: u64,
+    time: Duration,
+}
+
+/// Implementation of [`Draft`](super::Draft).
+#[derive(Default)]
+pub struct Draft {
+    settings: Mutex<ModelSettings>,
+    model: Mutex<Option<CaptionModel>>,
+    stats: Mutex<Stats>,
+}
+
+impl Draft {
+    fn draft(&self, bytes: &[u8]) -> Result<Option<(FeatureWindow, Vec<u8>)>, Error> {
+        let begun = Instant::now();
+        let mut window = FeatureWindow::decode(bytes)?;
+        let mut model = lock(&self.model);
+        let Some(model) = model.as_mut() else {
+            return Ok(None);
+        };
+        window::draft(model, &mut window)?;
+        let encoded = window.encode()?;
+        let mut stats = lock(&self.stats);
+        stats.windows += 1;
+        if let Some(draft) = &window.draft {
+            stats.drafted += 1;
+            stats.tokens += draft.token_ids.len() as u64;
+        }
+        stats.time += begun.elapsed();
+        Ok(Some((window, encoded)))
+    }
+
+    fn post(&self, window: &FeatureWindow) {
+        let Some(draft) = &window.draft else { return };
+        let structure = gst::Structure::builder("msao-draft")
+            .field("id", window.id.to_string())
+            .field("text", draft.text.as_str())
+            .field("confidence", draft.confidence)
+            .build();
+        let message = gst::message::Element::builder(structure)
+            .src(&*self.obj())
+            .build();
+        // Without a bus nobody listens.
+        let _ = self.obj().post_message(message);
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for Draft {
+    const NAME: &'static str = "GstMsaoDraft";
+    type Type = super::Draft;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for Draft {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = ModelSettings::properties().to_vec();
+            properties.push(
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("windows, drafted, tokens; time: spent drafting (ns)")
+                    .read_only()
+                    .build(),
+            );
+            properties
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            let stats = *lock(&self.stats);
+            return gst::Structure::builder("stats")
+                .field("windows", stats.windows)
+                .field("drafted", stats.drafted)
+                .field("tokens", stats.tokens)
+                .field("time", stats.time.as_nanos() as u64)
+                .build()
+                .to_value();
+        }
+        lock(&self.settings)
+            .get(pspec.name())
+            .unwrap_or_else(|| pspec.default_value().clone())
+    }
+}
+
+impl GstObjectImpl for Draft {}
+
+impl ElementImpl for Draft {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "MSAO draft captioner",
+                "Filter/Analyzer",
+                "Captions each window with the draft model; the element message `msao-draft` says how",
+                "The MSAO authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = crate::window_caps();
+            [
+                ("sink", gst::PadDirection::Sink),
+                ("src", gst::PadDirection::Src),
+            ]
+            .into_iter()
+            .filter_map(|(name, direction)| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+            })
+            .collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for Draft {
+    const MODE: gst_base::subclass::BaseTransformMode =
+        gst_base::subclass::BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let model = CaptionModel::load(&settings.folder()?, settings.provider())
+            .map_err(|error| load_error(&error))?;
+        gst::info!(
+            CAT,
+            imp = self,
+            "{} runs on {}",
+            model.config().name,
+            model.provider()
+        );
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.model) = Some(model);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.model) = None;
+        Ok(())
+    }
+
+    // The window grows by its draft, so its size is known only once it is encoded.
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let Some(input) = self.take_queued_buffer() else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        let result = {
+            let bytes = input.map_readable().map_err(|error| {
+                gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
+                gst::FlowError::Error
+            })?;
+            self.draft(&bytes)
+        };
+        match result {
+            Ok(Some((window, encoded))) => {
+                self.post(&window);
+                let mut output = gst::Buffer::from_slice(encoded);
+                if let Some(output) = output.get_mut() {
+                    let flags = gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::FLAGS;
+                    // Copies times and flags only, which cannot fail.
+                    let _ = input.copy_into(output, flags, ..);
+                }
+                Ok(GenerateOutputSuccess::Buffer(output))
+            }
+            Ok(None) => Err(gst::FlowError::Flushing),
+            Err(error @ Error::Window(_)) => {
+                gst::element_imp_error!(self, gst::StreamError::Decode, ("{error}"));
+                Err(gst::FlowError::Error)
+            }
+            Err(error) => {
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ("{error}"));
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The GStreamer plugin `msao`: MAS measured on live streams, and windows of what is
+//! worth sending.
+//!
+//! | element | pads | what it does |
+//! | --- | --- | --- |
+//! | [`msaovideomas`](videomas) | video/x-raw in place | measures MAS, adds [`meta::MasMeta`] |
+//! | [`msaogate`](gate) | any, one in, one out | drops what is not worth sending |
+//! | [`msaowindow`](window) | request `video_%u`; src application/x-msao-window | gathers windows of features |
+//! | [`msaodraft`](draft) | window to window | captions each window with the draft model |
+//! | [`msaonatssink`](natssink) | sink: windows | publishes through NATS |
+//!
+//! `docs/elements.md` holds each element's properties and a line for gst-launch-1.0.
+
+use gst::glib;
+use gst::prelude::*;
+use gst_base::prelude::*;
+
+pub mod draft;
+pub mod gate;
+pub mod meta;
+mod model;
+pub mod natssink;
+mod plugin;
+pub mod videomas;
+pub mod window;
+
+pub use model::ProviderChoice;
+pub use plugin::plugin_register_static;
+
+/// Media type of buffers that hold one encoded [`broker::FeatureWindow`] each.
+pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";
+
+/// Schema of the windows, as it stands in the caps.
+pub const WINDOW_SCHEMA: &str = "features/1.0";
+
+fn window_caps() -> gst::Caps {
+    gst::Caps::builder(WINDOW_MEDIA_TYPE)
+        .field("schema", WINDOW_SCHEMA)
+        .build()
+}
+
+fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    videomas::register(plugin)?;
+    gate::register(plugin)?;
+    window::register(plugin)?;
+    draft::register(plugin)?;
+    natssink::register(plugin)
+}
+
+/// The running time of a buffer that the element is handling.
+fn running_time(
+    element: &impl IsA<gst_base::BaseTransform>,
+    buffer: &gst::BufferRef,
+) -> Option<gst::ClockTime> {
+    let segment = element.segment().downcast::<gst::ClockTime>().ok()?;
+    segment.to_running_time(buffer.pts())
+}
+
+/// Locks, also after a panic elsewhere: what the elements guard is valid between statements.
+fn lock<T: ?Sized>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

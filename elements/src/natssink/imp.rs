@@ -1,0 +1,276 @@
+//! Implementation of `msaonatssink`.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use broker::connect::AtStart;
+use broker::headers::TraceParent;
+use broker::publisher::PublishError;
+use broker::{Caption, Connection, FeatureWindow, Message, Publisher, StreamsConfig};
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::prelude::*;
+use offload::Action;
+use tokio::runtime::Runtime;
+
+use super::properties::{self, Settings};
+use crate::lock;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "msaonatssink",
+        gst::DebugColorFlags::empty(),
+        Some("MSAO to NATS"),
+    )
+});
+
+/// One runtime for all sinks of the process.
+static RUNTIME: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("msaonatssink")
+        .enable_all()
+        .build()
+});
+
+struct Started {
+    connection: Connection,
+    publisher: Publisher,
+}
+
+/// Implementation of [`NatsSink`](super::NatsSink).
+#[derive(Default)]
+pub struct NatsSink {
+    settings: Mutex<Settings>,
+    // Shared, so that no lock is held while a thread waits in the publisher.
+    started: Mutex<Option<Arc<Started>>>,
+    windows: Mutex<u64>,
+}
+
+impl NatsSink {
+    fn started(&self) -> Option<Arc<Started>> {
+        lock(&self.started).clone()
+    }
+
+    /// Hands a message over. Waiting for room ends when the pipeline pauses, and goes on
+    /// when it plays again.
+    fn publish(&self, started: &Started, message: &Message) -> Result<(), gst::FlowError> {
+        loop {
+            match started.publisher.publish(message.clone()) {
+                Ok(()) => return Ok(()),
+                Err(PublishError::Cancelled) => {
+                    self.obj().wait_preroll()?;
+                }
+                Err(error) => {
+                    gst::element_imp_error!(self, gst::ResourceError::Write, ("{error}"));
+                    return Err(gst::FlowError::Error);
+                }
+            }
+        }
+    }
+
+    fn structure(&self) -> gst::Structure {
+        let started = self.started();
+        let counters = started.as_ref().map(|started| started.publisher.counters());
+        let counters = counters.unwrap_or_default();
+        gst::Structure::builder("stats")
+            .field("windows", *lock(&self.windows))
+            .field("published", counters.published)
+            .field("acknowledged", counters.acknowledged)
+            .field("retried", counters.retried)
+            .field("dropped", counters.dropped)
+            .field("pending", counters.pending)
+            .field("bytes", counters.bytes_sent)
+            .field(
+                "connected",
+                started.is_some_and(|started| started.connection.is_connected()),
+            )
+            .build()
+    }
+}
+
+/// The messages about a window: its draft first, then its features.
+fn messages(bytes: &[u8], connection: &Connection) -> Result<Vec<Message>, String> {
+    let mut window = FeatureWindow::decode(bytes).map_err(|error| error.to_string())?;
+    let trace = TraceParent::generate();
+    let mut messages = Vec::new();
+    if window.decision == Action::Skip {
+        return Ok(messages);
+    }
+    if let Some(caption) = Caption::draft(&window) {
+        messages.push(Message::caption(&caption, trace).map_err(|error| error.to_string())?);
+    }
+    if window.decision == Action::Keep {
+        return Ok(messages);
+    }
+    // Before the first connection nobody knows the server's bound.
+    let bound = connection.max_payload();
+    let thinned = bound > 0
+        && bytes.len() > bound
+        && window.thin(bound).map_err(|error| error.to_string())?;
+    let payload = if thinned {
+        window.encode().map_err(|error| error.to_string())?
+    } else {
+        bytes.to_vec()
+    };
+    messages.push(Message::features(&window, payload, trace));
+    Ok(messages)
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for NatsSink {
+    const NAME: &'static str = "GstMsaoNatsSink";
+    type Type = super::NatsSink;
+    type ParentType = gst_base::BaseSink;
+}
+
+impl ObjectImpl for NatsSink {
+    fn properties() -> &'static [glib::ParamSpec] {
+        properties::properties()
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // A window is published as soon as it is there.
+        self.obj().set_sync(false);
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        lock(&self.settings).set(pspec.name(), value);
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "stats" => self.structure().to_value(),
+            name => lock(&self.settings).get(name),
+        }
+    }
+}
+
+impl GstObjectImpl for NatsSink {}
+
+impl ElementImpl for NatsSink {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "MSAO NATS sink",
+                "Sink/Network",
+                "Publishes windows and their draft captions through NATS JetStream",
+                "The MSAO authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let sink = gst::PadTemplate::new(
+                "sink",
+                gst::PadDirection::Sink,
+                gst::PadPresence::Always,
+                &crate::window_caps(),
+            );
+            sink.into_iter().collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseSinkImpl for NatsSink {
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let runtime = RUNTIME.as_ref().map_err(|error| {
+            gst::error_msg!(
+                gst::ResourceError::Failed,
+                ("cannot start threads: {error}")
+            )
+        })?;
+        let at_start = if settings.retry_connect {
+            AtStart::KeepTrying
+        } else {
+            AtStart::Fail
+        };
+        let connect = settings.connect();
+        let connection = runtime
+            .block_on(Connection::open(&connect, at_start))
+            .map_err(|error| gst::error_msg!(gst::ResourceError::OpenWrite, ("{error}")))?;
+        let _within = runtime.enter();
+        let publisher = Publisher::start(
+            connection.clone(),
+            StreamsConfig::default(),
+            settings.publisher(),
+        )
+        .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
+        gst::info!(CAT, imp = self, "publishing to {}", connection.url());
+        *lock(&self.windows) = 0;
+        *lock(&self.started) = Some(Arc::new(Started {
+            connection,
+            publisher,
+        }));
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        let started = lock(&self.started).take();
+        if let Some(pending) = started
+            .map(|started| started.publisher.counters().pending)
+            .filter(|n| *n > 0)
+        {
+            gst::error!(
+                CAT,
+                imp = self,
+                "stopped with {pending} messages not acknowledged"
+            );
+        }
+        Ok(())
+    }
+
+    fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+        if let Some(started) = self.started() {
+            started.publisher.set_cancelled(true);
+        }
+        Ok(())
+    }
+
+    fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+        if let Some(started) = self.started() {
+            started.publisher.set_cancelled(false);
+        }
+        Ok(())
+    }
+
+    fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let started = self.started().ok_or(gst::FlowError::Flushing)?;
+        let messages = {
+            let bytes = buffer.map_readable().map_err(|error| {
+                gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
+                gst::FlowError::Error
+            })?;
+            messages(&bytes, &started.connection)
+        };
+        let messages = messages.map_err(|error| {
+            gst::element_imp_error!(self, gst::StreamError::Decode, ("{error}"));
+            gst::FlowError::Error
+        })?;
+        for message in &messages {
+            self.publish(&started, message)?;
+        }
+        *lock(&self.windows) += 1;
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn event(&self, event: gst::Event) -> bool {
+        if let (gst::EventView::Eos(_), Some(started)) = (event.view(), self.started()) {
+            let timeout = lock(&self.settings).flush_timeout;
+            if let Err(pending) = started.publisher.flush(timeout.into()) {
+                gst::element_imp_warning!(
+                    self,
+                    gst::ResourceError::Write,
+                    ("at the end of the stream {pending}")
+                );
+            }
+        }
+        self.parent_event(event)
+    }
+}

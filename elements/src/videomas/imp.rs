@@ -1,0 +1,259 @@
+//! Implementation of `msaovideomas`.
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::subclass::prelude::*;
+
+use super::frame;
+use super::measure::{Failure, Settings, State, Stats};
+use crate::meta::{FrameMas, MasMeta};
+use crate::model::ModelSettings;
+use crate::{lock, running_time};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "msaovideomas",
+        gst::DebugColorFlags::empty(),
+        Some("MAS of video"),
+    )
+});
+
+/// Implementation of [`VideoMas`](super::VideoMas).
+#[derive(Default)]
+pub struct VideoMas {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State>>,
+    stats: Mutex<Stats>,
+}
+
+impl VideoMas {
+    fn post(&self, mas: &FrameMas, pts: Option<gst::ClockTime>) {
+        let value = mas.measurement.mas;
+        let structure = gst::Structure::builder("msao-mas")
+            .field("frame", mas.frame)
+            .field("pts", pts)
+            .field("rho", value.rho)
+            .field("gamma", value.gamma)
+            .field("beta", value.beta)
+            .field("mas", value.mas)
+            .field("t0", mas.t0)
+            .field("probed", mas.probed)
+            .build();
+        let message = gst::message::Element::builder(structure)
+            .src(&*self.obj())
+            .build();
+        // Without a bus nobody listens.
+        let _ = self.obj().post_message(message);
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for VideoMas {
+    const NAME: &'static str = "GstMsaoVideoMas";
+    type Type = super::VideoMas;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for VideoMas {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let default = Settings::default();
+            let mut properties = ModelSettings::properties().to_vec();
+            properties.extend([
+                glib::ParamSpecFloat::builder("t0-threshold")
+                    .nick("T0 threshold")
+                    .blurb("The probe runs if at least this share of luma blocks changed since it last ran; 0 for every frame")
+                    .minimum(0.0)
+                    .maximum(1.0)
+                    .default_value(default.t0_threshold)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt64::builder("heartbeat")
+                    .nick("Heartbeat")
+                    .blurb("The probe runs at least once in this time (ns), whatever T0 says")
+                    .default_value(default.heartbeat.nseconds())
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecFloat::builder("coverage")
+                    .nick("Coverage")
+                    .blurb("Share of a frame's activation energy that the spatial mask holds; above 0")
+                    .minimum(f32::MIN_POSITIVE)
+                    .maximum(1.0)
+                    .default_value(default.coverage)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecUInt64::builder("seed")
+                    .nick("Seed")
+                    .blurb("Seed of the hyperplanes that codes are made with")
+                    .default_value(default.seed)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecBoolean::builder("message")
+                    .nick("Message")
+                    .blurb("Post an element message `msao-mas` for each frame")
+                    .default_value(default.message)
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb("frames, probed, unreadable; t0-time and t1-time: time spent in T0 and T1 (ns)")
+                    .read_only()
+                    .build(),
+            ]);
+            properties
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut settings = lock(&self.settings);
+        if settings.model.set(pspec.name(), value) {
+            return;
+        }
+        match pspec.name() {
+            "t0-threshold" => settings.t0_threshold = value.get().unwrap_or_default(),
+            "heartbeat" => {
+                settings.heartbeat = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
+            }
+            "coverage" => settings.coverage = value.get().unwrap_or_default(),
+            "seed" => settings.seed = value.get().unwrap_or_default(),
+            "message" => settings.message = value.get().unwrap_or_default(),
+            name => gst::error!(CAT, imp = self, "no writable property `{name}`"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "stats" {
+            let stats = *lock(&self.stats);
+            return gst::Structure::builder("stats")
+                .field("frames", stats.frames)
+                .field("probed", stats.probed)
+                .field("unreadable", stats.unreadable)
+                .field("t0-time", stats.t0.as_nanos() as u64)
+                .field("t1-time", stats.t1.as_nanos() as u64)
+                .build()
+                .to_value();
+        }
+        let settings = lock(&self.settings);
+        match pspec.name() {
+            "t0-threshold" => settings.t0_threshold.to_value(),
+            "heartbeat" => settings.heartbeat.nseconds().to_value(),
+            "coverage" => settings.coverage.to_value(),
+            "seed" => settings.seed.to_value(),
+            "message" => settings.message.to_value(),
+            name => settings
+                .model
+                .get(name)
+                .unwrap_or_else(|| pspec.default_value().clone()),
+        }
+    }
+}
+
+impl GstObjectImpl for VideoMas {}
+
+impl ElementImpl for VideoMas {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "MSAO video sparsity meter",
+                "Filter/Analyzer/Video",
+                "Measures on each frame what share of it need not be sent (MAS), and adds it as a meta",
+                "The MSAO authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst_video::VideoCapsBuilder::new()
+                .format_list(frame::FORMATS)
+                .build();
+            [
+                ("sink", gst::PadDirection::Sink),
+                ("src", gst::PadDirection::Src),
+            ]
+            .into_iter()
+            .filter_map(|(name, direction)| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
+            })
+            .collect()
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for VideoMas {
+    const MODE: gst_base::subclass::BaseTransformMode =
+        gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        let state = State::new(&lock(&self.settings).clone())?;
+        gst::info!(CAT, imp = self, "probe runs on {}", state.provider());
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.state) = Some(state);
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.state) = None;
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = gst_video::VideoInfo::from_caps(incaps)
+            .map_err(|error| gst::loggable_error!(CAT, "caps {incaps}: {error}"))?;
+        if let Some(state) = lock(&self.state).as_mut() {
+            state.info = Some(info);
+        }
+        Ok(())
+    }
+
+    fn transform_ip(
+        &self,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let settings = lock(&self.settings).clone();
+        let running = running_time(&*self.obj(), buffer);
+        let result = {
+            let mut state = lock(&self.state);
+            let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
+            state.measure(buffer, running, &settings, &self.stats)
+        };
+        lock(&self.stats).frames += 1;
+        match result {
+            Ok(mas) => {
+                gst::trace!(
+                    CAT,
+                    imp = self,
+                    "frame {}: {:?}",
+                    mas.frame,
+                    mas.measurement.mas
+                );
+                if settings.message {
+                    self.post(&mas, buffer.pts());
+                }
+                MasMeta::put(buffer, Arc::new(mas));
+                Ok(gst::FlowSuccess::Ok)
+            }
+            Err(Failure::Frame(error)) => {
+                lock(&self.stats).unreadable += 1;
+                gst::element_imp_warning!(
+                    self,
+                    gst::StreamError::Decode,
+                    ("frame dropped: {error}")
+                );
+                Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
+            }
+            Err(Failure::Probe(error)) => {
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ("{error}"));
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+}

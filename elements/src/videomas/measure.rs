@@ -1,0 +1,218 @@
+//! T0, T1 and MAS of one stream of frames.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mas::{Measurement, Meter, MeterSettings, luma};
+use mllm::{EncoderId, Probe};
+use ndarray::{Array2, Array3};
+
+use super::frame::{self, Unreadable};
+use crate::lock;
+use crate::meta::FrameMas;
+use crate::model::{ModelSettings, load_error};
+
+/// A picture is black if no block's mean luma is above this.
+const BLACK: f32 = 20.0;
+/// A picture is frozen if every block's mean stays exactly the same for this long.
+const FROZEN: gst::ClockTime = gst::ClockTime::from_seconds(5);
+
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub model: ModelSettings,
+    pub t0_threshold: f32,
+    pub heartbeat: gst::ClockTime,
+    pub coverage: f32,
+    pub seed: u64,
+    pub message: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let meter = MeterSettings::default();
+        Self {
+            model: ModelSettings::default(),
+            t0_threshold: 0.0005,
+            heartbeat: gst::ClockTime::from_seconds(2),
+            coverage: meter.coverage,
+            seed: meter.seed,
+            message: false,
+        }
+    }
+}
+
+pub(super) struct State {
+    probe: Probe,
+    encoder: Arc<EncoderId>,
+    meter: Arc<Mutex<Meter>>,
+    pub info: Option<gst_video::VideoInfo>,
+    detector: luma::ChangeDetector,
+    luma: Vec<u8>,
+    frame: u64,
+    probed: Option<Probed>,
+    still: Option<Still>,
+}
+
+/// The last frame that the probe ran on.
+struct Probed {
+    running: Option<gst::ClockTime>,
+    features: Arc<Array3<f32>>,
+    measurement: Arc<Measurement>,
+}
+
+/// The last luma grid that differed from the one before, and since when it stays.
+struct Still {
+    grid: Array2<f32>,
+    since: Option<gst::ClockTime>,
+}
+
+/// Counters since the element started.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Stats {
+    pub frames: u64,
+    pub probed: u64,
+    pub unreadable: u64,
+    pub t0: Duration,
+    pub t1: Duration,
+}
+
+/// Why a frame gets no measurement.
+pub(super) enum Failure {
+    /// This frame only: it is dropped.
+    Frame(Unreadable),
+    /// The probe does not work.
+    Probe(mllm::Error),
+}
+
+impl From<Unreadable> for Failure {
+    fn from(error: Unreadable) -> Self {
+        Self::Frame(error)
+    }
+}
+
+impl State {
+    /// Loads the probe.
+    pub fn new(settings: &Settings) -> Result<Self, gst::ErrorMessage> {
+        let meter = MeterSettings {
+            coverage: settings.coverage,
+            seed: settings.seed,
+            ..MeterSettings::default()
+        };
+        let meter = Meter::new(meter)
+            .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
+        let probe = Probe::load(&settings.model.folder()?, settings.model.provider())
+            .map_err(|error| load_error(&error))?;
+        Ok(Self {
+            encoder: Arc::new(probe.encoder().clone()),
+            probe,
+            meter: Arc::new(Mutex::new(meter)),
+            info: None,
+            detector: luma::ChangeDetector::new(),
+            luma: Vec::new(),
+            frame: 0,
+            probed: None,
+            still: None,
+        })
+    }
+
+    /// What runs the probe.
+    pub fn provider(&self) -> mllm::Provider {
+        self.probe.provider()
+    }
+
+    /// T0, T1 if asked for, and MAS of one frame.
+    pub fn measure(
+        &mut self,
+        buffer: &gst::BufferRef,
+        running: Option<gst::ClockTime>,
+        settings: &Settings,
+        stats: &Mutex<Stats>,
+    ) -> Result<FrameMas, Failure> {
+        let info = self
+            .info
+            .as_ref()
+            .ok_or(Unreadable::Format(gst_video::VideoFormat::Unknown))?;
+        let frame = frame::map(buffer, info)?;
+        let begun = Instant::now();
+        let grid = frame::luma_grid(&frame, &mut self.luma)?;
+        let change = self.detector.compare(grid.view());
+        lock(stats).t0 += begun.elapsed();
+
+        let mut flags = Vec::new();
+        if grid.iter().all(|mean| *mean <= BLACK) {
+            flags.push("black");
+        }
+        if self.is_frozen(&grid, running) {
+            flags.push("frozen");
+        }
+
+        let since = |last: gst::ClockTime| running.and_then(|now| now.checked_sub(last));
+        let silent = self.probed.as_ref().is_none_or(|probed| {
+            // Time that is unknown or jumped back asks for a look, too.
+            probed
+                .running
+                .and_then(since)
+                .is_none_or(|silence| silence >= settings.heartbeat)
+        });
+        let ask = silent || change.score >= settings.t0_threshold;
+        if ask {
+            let input = frame::for_probe(&frame)?;
+            let begun = Instant::now();
+            let output = self.probe.run(&input).map_err(|error| match error {
+                mllm::Error::Frame(_) => Failure::Frame(error.into()),
+                _ => Failure::Probe(error),
+            })?;
+            let measurement = lock(&self.meter).measure(output.grid.view());
+            let mut stats = lock(stats);
+            stats.t1 += begun.elapsed();
+            stats.probed += 1;
+            drop(stats);
+            self.detector.set_reference(grid);
+            self.probed = Some(Probed {
+                running,
+                features: Arc::new(output.features),
+                measurement: Arc::new(measurement),
+            });
+        }
+        let Some(probed) = &mut self.probed else {
+            return Err(Unreadable::Format(gst_video::VideoFormat::Unknown).into());
+        };
+        if !ask {
+            let again = lock(&self.meter).again(&probed.measurement);
+            probed.measurement = Arc::new(again);
+        }
+        if probed.measurement.has_non_finite() {
+            flags.push("non-finite");
+        }
+        let mas = FrameMas {
+            frame: self.frame,
+            t0: change.score,
+            probed: ask,
+            measurement: Arc::clone(&probed.measurement),
+            features: Arc::clone(&probed.features),
+            encoder: Arc::clone(&self.encoder),
+            meter: Arc::clone(&self.meter),
+            flags,
+        };
+        self.frame += 1;
+        Ok(mas)
+    }
+
+    fn is_frozen(&mut self, grid: &Array2<f32>, running: Option<gst::ClockTime>) -> bool {
+        match &self.still {
+            Some(still) if still.grid == *grid => {
+                let lasted = running
+                    .zip(still.since)
+                    .and_then(|(now, then)| now.checked_sub(then));
+                lasted.is_some_and(|lasted| lasted >= FROZEN)
+            }
+            _ => {
+                self.still = Some(Still {
+                    grid: grid.clone(),
+                    since: running,
+                });
+                false
+            }
+        }
+    }
+}

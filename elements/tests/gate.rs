@@ -1,0 +1,118 @@
+//! `msaogate`: what it keeps, what it puts in place of the rest, in which order.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use gst::prelude::*;
+use gst_check::Harness;
+use gstmsao::meta::MasMeta;
+
+fn gate(properties: &[(&str, &str)]) -> (Harness, gst::Element) {
+    init();
+    let element = make("msaogate");
+    for (name, value) in properties {
+        element.set_property_from_str(name, value);
+    }
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps_str("video/x-raw");
+    (harness, element)
+}
+
+/// A frame that is worth sending, and one that is not.
+fn frames(camera: &mut Camera, ms: u64, worthy: bool) -> gst::Buffer {
+    let buffer = camera.buffer(ms, if worthy { &[3, 4, 5, 6] } else { &[] });
+    if ms == 0 {
+        MasMeta::of(&buffer).unwrap().mark_sent(0..49);
+    }
+    buffer
+}
+
+#[test]
+fn keeps_what_is_worth_it_and_puts_gaps_for_the_rest_in_order() {
+    let (mut harness, element) = gate(&[("max-gap", "1000000000")]);
+    let log = record(&element.static_pad("src").unwrap());
+    let mut camera = Camera::new();
+    let worthy = |ms| (300..500).contains(&ms);
+    for ms in (0..1600).step_by(100) {
+        harness.push(frames(&mut camera, ms, worthy(ms))).unwrap();
+    }
+    harness.push_event(gst::event::Eos::new());
+    let expected: Vec<String> = (0..1600)
+        .step_by(100)
+        .map(|ms| match ms {
+            // The first, the two worth it, and a heartbeat 1 s after the last kept.
+            0 | 300 | 400 | 1400 => format!("buffer {ms}"),
+            _ => format!("gap {ms}+100"),
+        })
+        .chain(["eos".to_owned()])
+        .collect();
+    assert_eq!(*log.lock().unwrap(), expected);
+    let count = |field| stats::<u64>(&element, field);
+    assert_eq!([count("in"), count("kept"), count("open")], [16, 4, 2]);
+    assert_eq!(
+        [count("heartbeat"), count("shut"), count("too-soon")],
+        [2, 12, 0]
+    );
+}
+
+#[test]
+fn min_interval_thins_and_mark_sent_makes_a_change_one_event() {
+    let (mut harness, element) = gate(&[("min-interval", "250000000")]);
+    let mut camera = Camera::new();
+    for ms in (0..600).step_by(100) {
+        harness.push(frames(&mut camera, ms, true)).unwrap();
+    }
+    // At 0 all was marked as sent; what follows looks the same.
+    assert_eq!(stats::<u64>(&element, "kept"), 1);
+    for ms in (600..1200).step_by(100) {
+        harness.push(frames(&mut camera, ms, false)).unwrap();
+    }
+    assert_eq!(stats::<u64>(&element, "open"), 2);
+    assert_eq!(stats::<u64>(&element, "too-soon"), 4);
+
+    let (mut harness, element) = gate(&[("mark-sent", "true")]);
+    let mut camera = Camera::new();
+    for ms in (0..600).step_by(100) {
+        harness
+            .push(camera.buffer(ms, if ms < 300 { &[] } else { &[1, 2] }))
+            .unwrap();
+    }
+    assert_eq!(harness.buffers_received(), 2);
+    assert_eq!(stats::<u64>(&element, "shut"), 4);
+}
+
+#[test]
+fn a_buffer_without_mas_or_time_goes_on() {
+    let (mut harness, element) = gate(&[]);
+    harness.push(timed(0)).unwrap();
+    harness.push(gst::Buffer::new()).unwrap();
+    assert_eq!(harness.buffers_received(), 2);
+    assert_eq!(stats::<u64>(&element, "unmeasured"), 2);
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_an_error_that_names_one() {
+    init();
+    let element = make("msaogate");
+    element.set_property("threshold", 0.1f32);
+    element.set_property("hysteresis", 0.2f32);
+    let error = start_failure(&element);
+    assert!(error.contains("hysteresis is 0.2"), "{error}");
+}
+
+#[test]
+fn the_meta_survives_copies() {
+    init();
+    let mut camera = Camera::new();
+    let buffer = camera.buffer(700, &[]);
+    let copy = buffer.copy_deep().unwrap();
+    assert_eq!(MasMeta::of(&copy).unwrap().frame, 0);
+    let mut region = buffer
+        .copy_region(gst::BufferCopyFlags::all(), 0..2)
+        .unwrap();
+    assert_eq!(MasMeta::of(&region).unwrap().measurement.s.len(), 49);
+    MasMeta::put(region.get_mut().unwrap(), camera.frame(&[]));
+    assert_eq!(MasMeta::of(&region).unwrap().frame, 1);
+    assert_eq!(region.iter_meta::<MasMeta>().count(), 1);
+}

@@ -1,0 +1,157 @@
+//! The whole way on a real video: from a file to captions on a real nats-server.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::process::Command;
+
+use broker::FeatureWindow;
+use broker::test_server::TestServer;
+use common::*;
+use gst::prelude::*;
+use offload::Action;
+
+/// Five seconds of street, 10 frames a second.
+fn street() -> String {
+    let file = media("vtest.avi");
+    format!(
+        "filesrc location={} ! decodebin ! identity eos-after=50 ! videoconvert",
+        file.display()
+    )
+}
+
+#[test]
+fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
+    init();
+    let line = format!(
+        "{} ! msaovideomas name=mas ! msaogate name=gate max-gap=2000000000 ! \
+         msaowindow name=window rig=street ! msaodraft name=draft ! appsink name=sink sync=false",
+        street()
+    );
+    let pipeline = gst::parse::launch(&line)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let element = |name| pipeline.by_name(name).unwrap();
+    for name in ["mas", "window", "draft"] {
+        element(name).set_property("model", model());
+    }
+    let sink = element("sink").downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut windows = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let buffer = sample.buffer_owned().unwrap();
+        windows.push(FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap());
+    }
+    let bus = pipeline.bus().unwrap();
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+
+    assert!(!windows.is_empty());
+    assert_eq!(
+        (windows[0].start_running_ns, windows[0].end_running_ns),
+        (0, 1000 * MS)
+    );
+    let mut tokens = 0;
+    for (seq, window) in windows.iter().enumerate() {
+        assert_eq!(window.id.seq, seq as u64);
+        assert_eq!(window.decision, Action::Verify);
+        assert!(window.draft.is_some());
+        assert!((16..=49).contains(&window.tokens.len()));
+        assert!(window.drafted_utc_ns >= window.closed_utc_ns);
+        assert!((0.0..=1.0).contains(&window.modalities[0].mas));
+        tokens += window.tokens.len() as u64;
+    }
+    let count = |name, field| stats::<u64>(&element(name), field);
+    assert_eq!(count("mas", "frames"), 50);
+    assert_eq!(count("gate", "in"), 50);
+    assert_eq!(count("window", "frames-in"), 50);
+    assert_eq!(count("window", "frames-kept"), count("gate", "kept"));
+    assert_eq!(count("window", "windows"), windows.len() as u64);
+    // The last frame may begin a sixth second.
+    assert!((5..=6).contains(&(count("window", "windows") + count("window", "skipped"))));
+    assert_eq!(count("window", "tokens-kept"), tokens);
+    assert_eq!(count("draft", "drafted"), windows.len() as u64);
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+/// A folder with nothing but the plugin, as built for this test.
+fn plugin_folder() -> tempfile::TempDir {
+    let deps = std::env::current_exe()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_path_buf();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        deps.join("libgstmsao.so"),
+        folder.path().join("libgstmsao.so"),
+    )
+    .unwrap();
+    folder
+}
+
+fn gst(tool: &str, plugin: &tempfile::TempDir) -> Command {
+    let mut command = Command::new(tool);
+    command
+        .env("GST_PLUGIN_PATH", plugin.path())
+        .env("GST_REGISTRY", plugin.path().join("registry.bin"))
+        .env("ORT_DYLIB_PATH", runtime_library())
+        .env("MSAO_MODEL_DIR", model());
+    command
+}
+
+#[test]
+fn a_gst_launch_line_publishes_and_ends_by_itself() {
+    let server = TestServer::start();
+    let plugin = plugin_folder();
+    let line = format!(
+        "{} ! msaovideomas ! msaogate ! msaowindow rig=street ! msaodraft ! msaonatssink url={}",
+        street(),
+        server.url()
+    );
+    let output = gst("gst-launch-1.0", &plugin)
+        .arg("-m")
+        .args(line.split(' '))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("msao-draft, id=(string)street/"), "{text}");
+    assert!(!text.contains("not acknowledged"), "{text}");
+}
+
+#[test]
+fn a_missing_model_ends_gst_launch_with_an_error_that_names_the_file() {
+    let plugin = plugin_folder();
+    let output = gst("gst-launch-1.0", &plugin)
+        .args("videotestsrc ! msaovideomas model=/nowhere ! fakesink".split(' '))
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("/nowhere/config.json"), "{text}");
+}
+
+#[test]
+fn gst_inspect_shows_every_element() {
+    let plugin = plugin_folder();
+    for name in [
+        "msaovideomas",
+        "msaogate",
+        "msaowindow",
+        "msaodraft",
+        "msaonatssink",
+    ] {
+        let output = gst("gst-inspect-1.0", &plugin).arg(name).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && text.contains("Long-name"),
+            "{name}: {text}"
+        );
+        assert!(text.contains("stats"), "{name}: {text}");
+    }
+}

@@ -1,0 +1,224 @@
+//! `msaovideomas`: when it runs what, and what it says of a frame.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::*;
+use gst::prelude::*;
+use gst_check::Harness;
+use gst_video::VideoFormat;
+use gstmsao::meta::{FrameMas, MasMeta};
+
+const WIDTH: u32 = 96;
+const HEIGHT: u32 = 64;
+
+struct Fixture {
+    harness: Harness,
+    element: gst::Element,
+}
+
+fn videomas(format: VideoFormat) -> Fixture {
+    init();
+    let element = make_with_model("msaovideomas");
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps(caps(format, WIDTH, HEIGHT));
+    Fixture { harness, element }
+}
+
+fn caps(format: VideoFormat, width: u32, height: u32) -> gst::Caps {
+    let info = gst_video::VideoInfo::builder(format, width, height).fps((10, 1));
+    info.build().unwrap().to_caps().unwrap()
+}
+
+/// A textured picture with a white square of 16 x 16 pixels at (`x`, 16).
+fn picture(format: VideoFormat, width: u32, height: u32, x: usize, ms: u64) -> gst::Buffer {
+    let info = gst_video::VideoInfo::builder(format, width, height)
+        .build()
+        .unwrap();
+    let mut bytes: Vec<u8> = (0..info.size())
+        .map(|i| (i * 37 % 101) as u8 + 60)
+        .collect();
+    let pixel = info.comp_pstride(0) as usize;
+    let stride = info.stride()[0] as usize;
+    for y in 16..32 {
+        bytes[y * stride + x * pixel..y * stride + (x + 16) * pixel].fill(255);
+    }
+    buffer(bytes, ms)
+}
+
+fn buffer(bytes: Vec<u8>, ms: u64) -> gst::Buffer {
+    let mut buffer = gst::Buffer::from_slice(bytes);
+    let inner = buffer.get_mut().unwrap();
+    inner.set_pts(gst::ClockTime::from_mseconds(ms));
+    inner.set_duration(gst::ClockTime::from_mseconds(100));
+    buffer
+}
+
+impl Fixture {
+    fn push(&mut self, buffer: gst::Buffer) -> std::sync::Arc<FrameMas> {
+        let pts = buffer.pts();
+        let out = self.harness.push_and_pull(buffer).unwrap();
+        assert_eq!(out.pts(), pts);
+        MasMeta::of(&out).unwrap()
+    }
+
+    fn picture(&mut self, x: usize, ms: u64) -> std::sync::Arc<FrameMas> {
+        self.push(picture(VideoFormat::I420, WIDTH, HEIGHT, x, ms))
+    }
+}
+
+#[test]
+fn the_probe_runs_on_the_first_frame_on_change_and_on_the_heartbeat() {
+    let mut fixture = videomas(VideoFormat::I420);
+    let first = fixture.picture(16, 0);
+    assert_eq!((first.frame, first.t0, first.probed), (0, 1.0, true));
+    assert_eq!(
+        (first.measurement.s.len(), first.features.dim()),
+        (49, (24, 56, 56))
+    );
+    assert!(first.measurement.u.iter().all(|u| *u == 1.0));
+    assert_eq!(first.encoder.sha256.len(), 64);
+
+    let still = fixture.picture(16, 100);
+    assert_eq!((still.frame, still.t0, still.probed), (1, 0.0, false));
+    assert!(std::sync::Arc::ptr_eq(&still.features, &first.features));
+
+    // What is marked as sent is no longer new, also in frames that the probe does not see.
+    first.mark_sent(0..49);
+    assert_eq!(still.now().mas.mas, 1.0);
+    let later = fixture.picture(16, 200);
+    assert_eq!((later.probed, later.measurement.mas.mas), (false, 1.0));
+
+    let moved = fixture.picture(64, 300);
+    assert!(moved.probed && moved.t0 > 0.0);
+    // The square in its old place and in its new one: 8 of 96 blocks.
+    assert!((moved.t0 - 8.0 / 96.0).abs() < 0.001, "{}", moved.t0);
+
+    // 2 s after the last run.
+    assert!(!fixture.picture(64, 2200).probed);
+    assert!(fixture.picture(64, 2300).probed);
+    // Time that jumps back asks for a look, too.
+    assert!(fixture.picture(64, 0).probed);
+    assert_eq!(stats::<u64>(&fixture.element, "frames"), 7);
+    assert_eq!(stats::<u64>(&fixture.element, "probed"), 4);
+    assert!(stats::<u64>(&fixture.element, "t1-time") > 0);
+}
+
+#[test]
+fn every_format_is_measured_and_sees_change() {
+    for format in [
+        VideoFormat::I420,
+        VideoFormat::Nv12,
+        VideoFormat::Gray8,
+        VideoFormat::Rgb,
+        VideoFormat::Bgr,
+        VideoFormat::Rgba,
+        VideoFormat::Rgbx,
+    ] {
+        let mut fixture = videomas(format);
+        fixture.push(picture(format, WIDTH, HEIGHT, 16, 0));
+        let still = fixture.push(picture(format, WIDTH, HEIGHT, 16, 100));
+        assert_eq!((still.t0, still.probed), (0.0, false), "{format}");
+        let moved = fixture.push(picture(format, WIDTH, HEIGHT, 64, 200));
+        assert!(
+            (moved.t0 - 8.0 / 96.0).abs() < 0.001,
+            "{format}: {}",
+            moved.t0
+        );
+    }
+}
+
+#[test]
+fn black_and_frozen_pictures_are_flagged() {
+    let mut fixture = videomas(VideoFormat::Gray8);
+    let black = |ms| buffer(vec![16; (WIDTH * HEIGHT) as usize], ms);
+    for ms in [0, 2000, 4900] {
+        assert_eq!(fixture.push(black(ms)).flags, ["black"]);
+    }
+    let frozen = fixture.push(black(5000));
+    assert_eq!(frozen.flags, ["black", "frozen"]);
+    assert!((0.0..=1.0).contains(&frozen.measurement.mas.mas));
+    let picture = fixture.push(picture(VideoFormat::Gray8, WIDTH, HEIGHT, 16, 5100));
+    assert!(picture.flags.is_empty());
+}
+
+#[test]
+fn a_frame_with_too_few_bytes_is_dropped_with_a_warning() {
+    let mut fixture = videomas(VideoFormat::I420);
+    let bus = bus(&fixture.element);
+    fixture.harness.push(buffer(vec![0; 99], 0)).unwrap();
+    assert_eq!(fixture.harness.buffers_received(), 0);
+    let message = bus.pop_filtered(&[gst::MessageType::Warning]).unwrap();
+    let gst::MessageView::Warning(warning) = message.view() else {
+        unreachable!()
+    };
+    let text = warning.error().to_string();
+    assert!(
+        text.contains("99 bytes") && text.contains("96x64"),
+        "{text}"
+    );
+    assert!(fixture.picture(16, 100).probed);
+    assert_eq!(stats::<u64>(&fixture.element, "unreadable"), 1);
+}
+
+#[test]
+fn another_size_in_mid_stream_is_a_first_frame_for_t0() {
+    let mut fixture = videomas(VideoFormat::I420);
+    fixture.picture(16, 0);
+    fixture
+        .harness
+        .set_src_caps(caps(VideoFormat::I420, 130, 50));
+    let mas = fixture.push(picture(VideoFormat::I420, 130, 50, 16, 100));
+    assert_eq!((mas.t0, mas.probed), (1.0, true));
+}
+
+#[test]
+fn a_message_for_each_frame_on_request() {
+    let mut fixture = videomas(VideoFormat::I420);
+    let bus = bus(&fixture.element);
+    fixture.picture(16, 0);
+    assert!(bus.pop_filtered(&[gst::MessageType::Element]).is_none());
+    fixture.element.set_property("message", true);
+    let mas = fixture.picture(16, 100);
+    let message = bus.pop_filtered(&[gst::MessageType::Element]).unwrap();
+    let structure = message.structure().unwrap();
+    assert_eq!(structure.name(), "msao-mas");
+    assert_eq!(structure.get::<u64>("frame").unwrap(), 1);
+    assert_eq!(
+        structure.get::<f32>("mas").unwrap(),
+        mas.measurement.mas.mas
+    );
+    assert_eq!(
+        structure.get::<Option<gst::ClockTime>>("pts").unwrap(),
+        Some(gst::ClockTime::from_mseconds(100))
+    );
+}
+
+#[test]
+fn a_model_that_does_not_load_is_an_error_that_names_the_file() {
+    init();
+    let failure = |model: Option<&str>| {
+        let element = make("msaovideomas");
+        element.set_property("model", model);
+        start_failure(&element)
+    };
+    assert!(failure(None).contains("MSAO_MODEL_DIR"));
+    assert!(failure(Some("/nowhere")).contains("/nowhere/config.json"));
+    let folder = model_copy();
+    let path = folder.path().to_str();
+    std::fs::write(folder.path().join("vision_probe.onnx"), b"not a network").unwrap();
+    let error = failure(path);
+    assert!(error.contains("vision_probe.onnx"), "{error}");
+    std::fs::remove_file(folder.path().join("vision_probe.onnx")).unwrap();
+    let error = failure(path);
+    assert!(error.contains("vision_probe.onnx"), "{error}");
+}
+
+#[test]
+fn other_caps_are_not_negotiated() {
+    init();
+    let element = make_with_model("msaovideomas");
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps_str("video/x-raw,format=P010_10LE,width=64,height=48,framerate=10/1");
+    assert_eq!(harness.push(timed(0)), Err(gst::FlowError::NotNegotiated));
+}

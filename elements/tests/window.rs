@@ -1,0 +1,315 @@
+//! `msaowindow`: which windows come, when, and what they hold.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use broker::FeatureWindow;
+use common::*;
+use gst::prelude::*;
+use gst_check::Harness;
+use offload::Action;
+
+const CAPS: &str = "video/x-raw,format=I420,width=64,height=48,framerate=10/1";
+
+struct Fixture {
+    element: gst::Element,
+    harness: Harness,
+}
+
+fn window(properties: &[(&str, &str)]) -> Fixture {
+    init();
+    let element = make_with_model("msaowindow");
+    element.set_property("rig", "car-7");
+    for (name, value) in properties {
+        element.set_property_from_str(name, value);
+    }
+    let mut harness = Harness::with_element(&element, Some("video_0"), Some("src"));
+    harness.set_live(false);
+    harness.set_src_caps_str(CAPS);
+    Fixture { element, harness }
+}
+
+fn decode(buffer: &gst::Buffer) -> FeatureWindow {
+    let window = FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap();
+    assert_eq!(buffer.pts().unwrap().nseconds(), window.start_running_ns);
+    window
+}
+
+#[test]
+fn windows_are_aligned_by_running_time_and_eos_flushes_the_last() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[]);
+    let mut camera = Camera::new();
+    for ms in (0..1000).step_by(100) {
+        harness.push(camera.buffer(ms, &[])).unwrap();
+    }
+    harness.push(camera.buffer(1000, &[9])).unwrap();
+    for ms in (1100..1400).step_by(100) {
+        harness.push_event(gap(ms));
+    }
+    harness.push_event(gst::event::Eos::new());
+
+    let first = decode(&harness.pull().unwrap());
+    assert_eq!(
+        (first.start_running_ns, first.end_running_ns),
+        (0, 1000 * MS)
+    );
+    assert_eq!((first.frames_in, first.frames_kept), (10, 10));
+    assert_eq!(first.id.to_string(), format!("car-7/{}/0", first.id.epoch));
+    assert_eq!(
+        element.property::<String>("epoch"),
+        first.id.epoch.to_string()
+    );
+    assert_eq!(
+        (first.decision, first.prompt.as_str()),
+        (Action::Offload, "describe")
+    );
+    // Nothing was sent before: every position of the frame is worth sending that stands out.
+    assert!(first.tokens.len() > 40, "{}", first.tokens.len());
+    assert_eq!(first.tokens_possible, 49);
+    assert_eq!(first.end_utc_ns - first.start_utc_ns, 1_000_000_000);
+    assert!(first.closed_utc_ns >= first.start_utc_ns);
+    assert!(
+        first
+            .tokens
+            .iter()
+            .all(|token| token.feature.len() == 256 && token.stream == "video_0")
+    );
+
+    let second = decode(&harness.pull().unwrap());
+    assert_eq!((second.start_running_ns, second.id.seq), (1000 * MS, 1));
+    assert_eq!((second.frames_in, second.frames_kept), (4, 1));
+    assert_eq!(second.start_utc_ns - first.start_utc_ns, 1_000_000_000);
+    // One position is new; the rest is filled up by energy.
+    assert_eq!(second.tokens.len(), 16);
+    let new: Vec<_> = second
+        .tokens
+        .iter()
+        .filter(|token| token.importance > 0.1)
+        .collect();
+    assert_eq!(
+        new.iter()
+            .map(|token| (token.y, token.x))
+            .collect::<Vec<_>>(),
+        [(1, 2)]
+    );
+    assert!(harness.pull_event().is_ok());
+    assert_eq!(stats::<u64>(&element, "frames-in"), 14);
+    assert_eq!(stats::<u64>(&element, "tokens-possible"), 98);
+}
+
+#[test]
+fn windows_without_news_are_counted_but_not_made_and_a_heartbeat_makes_one() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[("min-tokens", "4")]);
+    let mut camera = Camera::new();
+    harness.push(camera.buffer(0, &[])).unwrap();
+    // The first window is sent when the second begins.
+    harness.push_event(gap(1000));
+    decode(&harness.pull().unwrap());
+    for ms in (1100..3000).step_by(100) {
+        harness.push_event(gap(ms));
+    }
+    // The gate's heartbeat: nothing new, but kept.
+    harness.push(camera.buffer(3500, &[])).unwrap();
+    harness.push_event(gst::event::Eos::new());
+    let heartbeat = decode(&harness.pull().unwrap());
+    assert_eq!(
+        (heartbeat.id.seq, heartbeat.start_running_ns),
+        (1, 3000 * MS)
+    );
+    assert_eq!(heartbeat.tokens.len(), 4);
+    assert_eq!(heartbeat.modalities[0].mas, 1.0);
+    assert_eq!(stats::<u64>(&element, "skipped"), 2);
+    assert_eq!(stats::<u64>(&element, "windows"), 2);
+}
+
+#[test]
+fn a_change_that_was_measured_before_it_was_sent_is_sent_once() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[]);
+    let mut camera = Camera::new();
+    // Measured one after the other, before the first window is made.
+    let buffers: Vec<_> = (0..30).map(|i| camera.buffer(i * 100, &[])).collect();
+    for buffer in buffers {
+        harness.push(buffer).unwrap();
+    }
+    harness.push_event(gst::event::Eos::new());
+    while harness
+        .try_pull_event()
+        .is_none_or(|event| event.type_() != gst::EventType::Eos)
+    {
+        std::thread::yield_now();
+    }
+    assert_eq!(harness.buffers_received(), 1);
+    assert_eq!(stats::<u64>(&element, "skipped"), 2);
+}
+
+#[test]
+fn time_that_jumps_ahead_and_late_frames() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[]);
+    let mut camera = Camera::new();
+    harness.push(camera.buffer(17_300, &[])).unwrap();
+    harness.push(camera.buffer(3_600_000, &[1])).unwrap();
+    harness.push(camera.buffer(20_000, &[2])).unwrap();
+    harness.push_event(gst::event::Eos::new());
+    let first = decode(&harness.pull().unwrap());
+    assert_eq!(first.start_running_ns, 17_000 * MS);
+    let second = decode(&harness.pull().unwrap());
+    assert_eq!(
+        (second.start_running_ns, second.id.seq),
+        (3_600_000 * MS, 1)
+    );
+    assert_eq!(stats::<u64>(&element, "late"), 1);
+    assert_eq!(stats::<u64>(&element, "skipped"), 3_600 - 18);
+}
+
+#[test]
+fn two_streams_join_and_the_one_most_worth_sending_comes_first() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[("duration", "500000000"), ("max-tokens", "20")]);
+    let mut other = Harness::with_element(&element, Some("video_1"), None);
+    other.set_live(false);
+    other.set_src_caps_str(CAPS);
+    let (mut left, mut right) = (Camera::new(), Camera::new());
+    let known = left.frame(&[]);
+    known.mark_sent(0..49);
+    harness.push(left.buffer(100, &[4])).unwrap();
+    other.push(right.buffer(200, &[])).unwrap();
+    // The window waits for both.
+    harness.push_event(gst::event::Eos::new());
+    assert_eq!(harness.buffers_received(), 0);
+    other.push_event(gst::event::Eos::new());
+    let window = decode(&harness.pull().unwrap());
+    let streams: Vec<_> = window
+        .modalities
+        .iter()
+        .map(|m| m.stream.as_str())
+        .collect();
+    assert_eq!(streams, ["video_1", "video_0"]);
+    assert_eq!((window.frames_kept, window.tokens_possible), (2, 98));
+    assert_eq!(
+        window
+            .tokens
+            .iter()
+            .filter(|token| token.stream == "video_1")
+            .count(),
+        20
+    );
+    assert_eq!(
+        window
+            .tokens
+            .iter()
+            .filter(|token| token.stream == "video_0")
+            .count(),
+        16
+    );
+}
+
+#[test]
+fn a_live_window_closes_on_the_deadline() {
+    init();
+    let element = make_with_model("msaowindow");
+    let mut harness = Harness::with_element(&element, Some("video_0"), Some("src"));
+    harness.use_testclock();
+    harness.set_upstream_latency(gst::ClockTime::from_mseconds(30));
+    harness.set_src_caps_str(CAPS);
+    let mut camera = Camera::new();
+    harness.push(camera.buffer(0, &[])).unwrap();
+    // The stream stalls. The deadline is the window's end and the upstream latency.
+    let clock = harness.testclock().unwrap();
+    let waiting = clock.wait_for_next_pending_id();
+    assert_eq!(waiting.time(), gst::ClockTime::from_mseconds(1030));
+    assert_eq!(harness.buffers_received(), 0);
+    harness.crank_single_clock_wait().unwrap();
+    let window = decode(&harness.pull().unwrap());
+    assert_eq!((window.start_running_ns, window.frames_in), (0, 1));
+    // UTC is the clock's: at 1,030 ms of running time the window was closed.
+    let skew = window.closed_utc_ns - window.start_utc_ns - 1_030_000_000;
+    assert!(skew.abs() < 20_000_000, "{skew}");
+    assert_eq!(
+        harness.query_latency(),
+        Some(gst::ClockTime::from_mseconds(1030))
+    );
+}
+
+#[test]
+fn a_live_stream_that_never_comes_does_not_hold_the_other() {
+    init();
+    let element = make_with_model("msaowindow");
+    let mut harness = Harness::with_element(&element, Some("video_0"), Some("src"));
+    harness.use_testclock();
+    harness.set_src_caps_str(CAPS);
+    let mut silent = Harness::with_element(&element, Some("video_1"), None);
+    silent.set_src_caps_str(CAPS);
+    let mut camera = Camera::new();
+    for ms in [0, 900, 1500] {
+        harness.push(camera.buffer(ms, &[])).unwrap();
+    }
+    harness.crank_single_clock_wait().unwrap();
+    let window = decode(&harness.pull().unwrap());
+    assert_eq!((window.frames_in, window.end_running_ns), (2, 1000 * MS));
+}
+
+#[test]
+fn frames_of_another_encoder_are_an_error_that_names_both() {
+    let Fixture {
+        element,
+        mut harness,
+    } = window(&[]);
+    let bus = bus(&element);
+    let mut camera = Camera::new();
+    let mut mas = (*camera.frame(&[])).clone();
+    mas.encoder = mllm::EncoderId {
+        id: "elsewhere".into(),
+        sha256: "0".into(),
+    }
+    .into();
+    let mut buffer = timed(0);
+    gstmsao::meta::MasMeta::put(buffer.get_mut().unwrap(), mas.into());
+    harness.push(buffer).unwrap();
+    harness.push_event(gst::event::Eos::new());
+    let message = bus
+        .timed_pop_filtered(gst::ClockTime::from_seconds(20), &[gst::MessageType::Error])
+        .unwrap();
+    let gst::MessageView::Error(error) = message.view() else {
+        unreachable!()
+    };
+    assert!(
+        error.error().to_string().contains("`elsewhere`"),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn bad_settings_and_models_are_errors_at_the_start() {
+    init();
+    let failure = |properties: &[(&str, &str)]| {
+        let element = make_with_model("msaowindow");
+        for (name, value) in properties {
+            element.set_property_from_str(name, value);
+        }
+        start_failure(&element)
+    };
+    assert!(failure(&[("rig", "a.b")]).contains("'a.b' is not a valid rig name"));
+    assert!(failure(&[("min-tokens", "9"), ("max-tokens", "8")]).contains("max-tokens is 8"));
+    assert!(failure(&[("model", "/nowhere")]).contains("/nowhere/config.json"));
+    let folder = model_copy();
+    std::fs::write(folder.path().join("vision_trunk.onnx"), b"not a network").unwrap();
+    let error = failure(&[("model", folder.path().to_str().unwrap())]);
+    assert!(
+        error.contains("config.json") || error.contains("vision_trunk.onnx"),
+        "{error}"
+    );
+}
