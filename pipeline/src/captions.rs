@@ -1,0 +1,101 @@
+//! A caption as a line in a terminal.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use anstyle::{AnsiColor, Style};
+use broker::{Caption, CaptionStatus, WindowId};
+
+/// Drafts that wait for an answer; beyond this many the oldest are forgotten.
+const REMEMBERED: usize = 1024;
+
+/// Turns captions into lines: a correction shows what it changed in the draft.
+#[derive(Default)]
+pub struct Printer {
+    drafts: HashMap<WindowId, String>,
+}
+
+impl Printer {
+    /// The line of `caption`, with ANSI styles.
+    pub fn line(&mut self, caption: &Caption) -> String {
+        let at = caption.start_running_ns as f64 / 1e9;
+        let delay = (caption.time - caption.end).as_seconds_f64() * 1e3;
+        let (name, style) = match caption.status {
+            CaptionStatus::Draft => ("draft", Style::new().dimmed()),
+            CaptionStatus::Confirmed => ("confirmed", AnsiColor::Green.on_default()),
+            CaptionStatus::Corrected => ("corrected", AnsiColor::Yellow.on_default()),
+            CaptionStatus::Retracted => ("retracted", AnsiColor::Red.on_default()),
+        };
+        let draft = self.drafts.remove(&caption.id);
+        let text = match (&draft, caption.status) {
+            (Some(draft), CaptionStatus::Corrected) => changed(draft, &caption.text),
+            _ => caption.text.clone(),
+        };
+        let mut line = format!("{at:7.1} s  {style}{name:<9}{style:#}  {text}");
+        // Formatting into a String cannot fail.
+        let _ = write!(line, "  {dim}+{delay:.0} ms", dim = Style::new().dimmed());
+        if let Some(accepted) = caption.accepted_tokens {
+            let _ = write!(line, ", {accepted} tokens of the draft accepted");
+        }
+        let _ = write!(line, "{:#}", Style::new().dimmed());
+        if caption.status == CaptionStatus::Draft {
+            if self.drafts.len() == REMEMBERED {
+                self.drafts.clear();
+            }
+            self.drafts.insert(caption.id.clone(), caption.text.clone());
+        }
+        line
+    }
+}
+
+/// `text` with the words in bold that are not in `draft`: what lies between their common start and end.
+fn changed(draft: &str, text: &str) -> String {
+    let (old, new): (Vec<_>, Vec<_>) = (draft.split(' ').collect(), text.split(' ').collect());
+    let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let most = old.len().min(new.len()) - start;
+    let end = old
+        .iter()
+        .rev()
+        .zip(new.iter().rev())
+        .take(most)
+        .take_while(|(a, b)| a == b)
+        .count();
+    let bold = Style::new().bold();
+    let (head, rest) = new.split_at(start);
+    let (middle, tail) = rest.split_at(rest.len() - end);
+    let middle = if middle.is_empty() {
+        String::new()
+    } else {
+        format!("{bold}{}{bold:#}", middle.join(" "))
+    };
+    [head.join(" "), middle, tail.join(" ")]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_correction_marks_the_words_that_it_changed() {
+        let bold = Style::new().bold();
+        let text = changed("a man in a red shirt walks", "a man in a blue coat walks");
+        assert_eq!(text, format!("a man in a {bold}blue coat{bold:#} walks"));
+        for (draft, text) in [
+            ("a dog", "a dog runs"),
+            ("a dog runs", "a dog"),
+            ("", "a"),
+            ("a", ""),
+            ("a a", "a a a"),
+        ] {
+            assert_eq!(plain(&changed(draft, text)), text);
+        }
+    }
+}

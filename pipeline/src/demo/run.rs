@@ -1,0 +1,167 @@
+//! The demo's order of events.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use broker::captions::{self, From};
+use broker::connect::AtStart;
+use broker::status::{self, AnyStatus};
+use broker::{Caption, ConnectConfig, Connection, Rig, Status, StreamsConfig};
+use clap::Args;
+use futures::StreamExt;
+
+use super::child::Msao;
+use super::configs;
+use super::jpeg;
+use super::nats::Server;
+use super::summary::{Summary, Tally};
+use crate::captions::Printer;
+use crate::{nats_server, runtime, shutdown::StopOn};
+
+/// How long a final caption may take once the video has ended.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Options of `msao demo`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The video.
+    #[arg(long, default_value = ".cache/media/vtest.avi")]
+    pub(super) video: PathBuf,
+    /// Play the video as fast as it can be worked on, instead of at its own pace.
+    #[arg(long)]
+    pub(super) fast: bool,
+    /// Folder of the edge model.
+    #[arg(long, default_value = "testdata/models/msao-edge")]
+    pub(super) edge_model: PathBuf,
+    /// Folder of the full model.
+    #[arg(long, default_value = "testdata/models/msao-cloud")]
+    pub(super) cloud_model: PathBuf,
+    /// `margin`: a draft's token stands if it is about as likely as the full model's own choice;
+    /// `exact`: only if it is that choice.
+    #[arg(long, default_value = "margin", value_parser = ["margin", "exact"])]
+    pub(super) agreement: String,
+    /// Port of the demo's nats-server on 127.0.0.1; a free one by default.
+    #[arg(long)]
+    port: Option<u16>,
+    #[command(flatten)]
+    stop: StopOn,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// The video, a model or nats-server is not there, or one of the processes fails.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(demo(arguments));
+    runtime.shutdown_background();
+    let (tally, edge) = done?;
+    anstream::println!("\nsummary (encoding every frame as JPEG for comparison)");
+    gst::init()?;
+    let jpeg = jpeg::bytes(&arguments.video, edge.frames_in)?;
+    let live = !arguments.fast;
+    anstream::print!(
+        "{}",
+        Summary {
+            tally: &tally,
+            edge: &edge,
+            jpeg,
+            live
+        }
+    );
+    Ok(())
+}
+
+async fn demo(arguments: &Arguments) -> Result<(Tally, Status)> {
+    let mut stop = pin!(arguments.stop.wait()?);
+    // Before anything is started: a video that is not there is the most likely fault.
+    configs::edge(arguments, "")?;
+    let folder = tempfile::Builder::new()
+        .prefix("msao-demo-")
+        .tempdir()
+        .context("cannot make a temporary folder")?;
+    let server = Server::start(&nats_server::binary(), arguments.port, folder.path()).await?;
+    let edge_file = configs::write(
+        folder.path(),
+        "edge",
+        &configs::edge(arguments, &server.url)?,
+    )?;
+    let cloud_file = configs::write(
+        folder.path(),
+        "cloud",
+        &configs::cloud(arguments, &server.url)?,
+    )?;
+
+    let connect = ConnectConfig {
+        url: server.url.clone(),
+        ..ConnectConfig::default()
+    };
+    let connection = Connection::open(&connect, AtStart::Fail).await?;
+    let rig: Rig = configs::RIG.parse()?;
+    let mut captions = captions::subscribe(
+        &connection,
+        &StreamsConfig::default(),
+        Some(&rig),
+        From::Beginning,
+    )
+    .await?;
+    let mut statuses = Box::pin(status::subscribe(&connection).await?);
+    anstream::println!("captions of {} (Ctrl-C stops)", arguments.video.display());
+    let mut cloud = Msao::start("cloud", cloud_file.as_os_str())?;
+    let mut edge = Msao::start("edge", edge_file.as_os_str())?;
+
+    let mut screen = Screen {
+        printer: Printer::default(),
+        tally: Tally::new()?,
+    };
+    let mut last = None;
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            caption = captions.next() => screen.show(&caption?),
+            Some(status) = statuses.next() => if let AnyStatus::Edge(status) = status? { last = Some(status) },
+            ended = edge.ended() => { ended?; break }
+            ended = cloud.ended() => { ended?; bail!("msao cloud stopped before the edge did") }
+            () = &mut stop, if !stopping => { stopping = true; edge.ask_to_stop() }
+        }
+    }
+    // The edge sent its last status before it ended.
+    while let Ok(Some(status)) =
+        tokio::time::timeout(Duration::from_millis(100), statuses.next()).await
+    {
+        if let AnyStatus::Edge(status) = status? {
+            last = Some(status);
+        }
+    }
+    let last = last.context("the edge sent no status")?;
+    while screen.tally.finals() < last.windows {
+        tokio::select! {
+            caption = captions.next() => screen.show(&caption?),
+            ended = cloud.ended() => { ended?; bail!("msao cloud stopped before it had answered every draft") }
+            () = tokio::time::sleep(PATIENCE) => {
+                let missing = last.windows - screen.tally.finals();
+                tracing::error!("{missing} windows have had no final caption for {PATIENCE:?}");
+                break;
+            }
+        }
+    }
+    cloud.stop(PATIENCE).await?;
+    // Before the server, or they would report its end as a fault.
+    drop((captions, statuses, connection));
+    server.stop().await;
+    Ok((screen.tally, last))
+}
+
+struct Screen {
+    printer: Printer,
+    tally: Tally,
+}
+
+impl Screen {
+    fn show(&mut self, caption: &Caption) {
+        anstream::println!("{}", self.printer.line(caption));
+        self.tally.add(caption);
+    }
+}

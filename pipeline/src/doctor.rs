@@ -1,0 +1,150 @@
+//! `msao doctor`: what is installed, which provider runs, is NATS there; a mend for each fault.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anstyle::AnsiColor;
+use anyhow::{Context, Result, bail};
+use broker::connect::AtStart;
+use broker::{ConnectConfig, Connection};
+use clap::Args;
+use mllm::{CaptionModel, Provider};
+
+use crate::runtime;
+
+/// Options of `msao doctor`.
+#[derive(Args)]
+pub struct Arguments {
+    /// Folder of the edge model.
+    #[arg(
+        long,
+        env = "MSAO_MODEL_DIR",
+        default_value = "testdata/models/msao-edge"
+    )]
+    edge_model: PathBuf,
+    /// Folder of the full model.
+    #[arg(long, default_value = "testdata/models/msao-cloud")]
+    cloud_model: PathBuf,
+    /// What is to run the models.
+    #[arg(long, default_value_t = Provider::Auto)]
+    provider: Provider,
+    /// URL of the NATS server.
+    #[arg(long, default_value_t = ConnectConfig::default().url)]
+    nats: String,
+}
+
+/// What is checked: a name, and what was found or what is wrong.
+type Check = (&'static str, Result<String>);
+
+/// Checks everything and prints a line for each.
+///
+/// # Errors
+/// Something is wrong: the program then exits with 1.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let mut faults = 0;
+    for (name, found) in checks(arguments)? {
+        match found {
+            Ok(found) => {
+                let style = AnsiColor::Green.on_default();
+                anstream::println!("{style}ok   {style:#}  {name:<12} {found}");
+            }
+            Err(error) => {
+                faults += 1;
+                let style = AnsiColor::Red.on_default();
+                anstream::println!("{style}fault{style:#}  {name:<12} {error:#}");
+            }
+        }
+    }
+    if faults > 0 {
+        bail!("{faults} of the checks found a fault");
+    }
+    Ok(())
+}
+
+fn checks(arguments: &Arguments) -> Result<Vec<Check>> {
+    let provider = arguments.provider;
+    let mut checks = vec![
+        ("ONNX Runtime", onnx_runtime()),
+        ("edge model", model(&arguments.edge_model, provider)),
+        ("full model", model(&arguments.cloud_model, provider)),
+    ];
+    #[cfg(feature = "edge")]
+    checks.push(("GStreamer", gstreamer()));
+    checks.push(("nats-server", nats_server()));
+    checks.push(("NATS", runtime()?.block_on(nats(&arguments.nats))));
+    Ok(checks)
+}
+
+fn onnx_runtime() -> Result<String> {
+    let runtime = mllm::runtime::init(None)?;
+    Ok(format!(
+        "{} ({})",
+        runtime.library().display(),
+        runtime.build_info()
+    ))
+}
+
+fn model(folder: &Path, provider: Provider) -> Result<String> {
+    let model = CaptionModel::load(folder, provider)?;
+    Ok(format!(
+        "{} on {} ({})",
+        model.config().name,
+        model.provider(),
+        folder.display()
+    ))
+}
+
+/// GStreamer, and the elements that decode and caption a file.
+#[cfg(feature = "edge")]
+fn gstreamer() -> Result<String> {
+    gst::init().context("GStreamer does not start: run `make setup`")?;
+    gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
+    let needed = [
+        "decodebin",
+        "videoconvert",
+        "avdec_h264",
+        "avdec_mpeg4",
+        "jpegenc",
+        "msaovideomas",
+        "msaogate",
+        "msaowindow",
+        "msaodraft",
+        "msaonatssink",
+    ];
+    let missing: Vec<_> = needed
+        .into_iter()
+        .filter(|name| gst::ElementFactory::find(name).is_none())
+        .collect();
+    if !missing.is_empty() {
+        bail!(
+            "elements are missing: {}; run `make setup`, or install GStreamer's base, good and libav plugins",
+            missing.join(", ")
+        );
+    }
+    Ok(gst::version_string().to_string())
+}
+
+fn nats_server() -> Result<String> {
+    let binary = crate::nats_server::binary();
+    let output = Command::new(&binary).arg("--version").output();
+    let output = output.with_context(|| {
+        format!(
+            "cannot run {}: run `make setup` (only the demo needs it)",
+            binary.display()
+        )
+    })?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+async fn nats(url: &str) -> Result<String> {
+    let config = ConnectConfig {
+        url: url.to_owned(),
+        ..ConnectConfig::default()
+    };
+    let connection = Connection::open(&config, AtStart::Fail).await?;
+    Ok(format!(
+        "{} answers, messages up to {} KiB",
+        connection.url(),
+        connection.max_payload() / 1024
+    ))
+}

@@ -1,0 +1,204 @@
+//! Bad input: an error that names the thing and the mend, exit code 1, no panic, no process left.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use crate::common::{media, msao, processes_of, root, texts};
+
+/// Runs `msao` to its failure and gives what it said.
+fn fails(folder: &Path, arguments: &[&str]) -> String {
+    let output = msao(folder).args(arguments).output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
+    assert!(!err.contains("panicked"), "{err}");
+    assert_eq!(processes_of(folder), Vec::<String>::new());
+    err
+}
+
+fn demo_fails(folder: &Path, arguments: &[&str]) -> String {
+    fails(folder, &[&["demo", "--fast"], arguments].concat())
+}
+
+fn assert_says(error: &str, words: &[&str]) {
+    for word in words {
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+}
+
+#[test]
+fn a_video_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_says(
+        &demo_fails(folder.path(), &["--video", "nowhere.mp4"]),
+        &["nowhere.mp4", "No such file"],
+    );
+}
+
+#[test]
+fn a_text_named_mp4() {
+    let folder = tempfile::tempdir().unwrap();
+    let video = folder.path().join("text.mp4");
+    std::fs::write(&video, "this is no video\n".repeat(100)).unwrap();
+    let error = demo_fails(folder.path(), &["--video", &video.to_string_lossy()]);
+    assert_says(&error, &["text.mp4", "not a video that can be played"]);
+}
+
+#[test]
+fn a_video_without_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let video = folder.path().join("empty.avi");
+    let made = Command::new("gst-launch-1.0")
+        .args([
+            "-q",
+            "videotestsrc",
+            "num-buffers=1",
+            "!",
+            "identity",
+            "drop-probability=1",
+            "!",
+            "jpegenc",
+            "!",
+            "avimux",
+            "!",
+            "filesink",
+        ])
+        .arg(format!("location={}", video.display()))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let error = demo_fails(folder.path(), &["--video", &video.to_string_lossy()]);
+    assert_says(&error, &["empty.avi"]);
+}
+
+#[test]
+fn a_model_that_lacks_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for (option, model, file) in [
+        ("--edge-model", "msao-edge", "vision_trunk.onnx"),
+        ("--cloud-model", "msao-cloud", "tokenizer.json"),
+    ] {
+        let copy = folder.path().join(model);
+        std::fs::create_dir(&copy).unwrap();
+        for entry in std::fs::read_dir(root().join("testdata/models").join(model))
+            .unwrap()
+            .flatten()
+        {
+            if entry.file_name() != file {
+                std::os::unix::fs::symlink(entry.path(), copy.join(entry.file_name())).unwrap();
+            }
+        }
+        let video = media("bikes.mp4");
+        let error = demo_fails(
+            folder.path(),
+            &[
+                "--video",
+                &video.to_string_lossy(),
+                option,
+                &copy.to_string_lossy(),
+            ],
+        );
+        assert_says(&error, &[file]);
+    }
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let video = media("bikes.mp4");
+    let error = demo_fails(
+        folder.path(),
+        &["--port", &port, "--video", &video.to_string_lossy()],
+    );
+    assert_says(&error, &[&port, "leave --port out"]);
+}
+
+#[test]
+fn no_nats_server() {
+    let folder = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago, on which nothing listens.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("nats://127.0.0.1:{port}");
+    assert_says(&fails(folder.path(), &["watch", "--nats", &url]), &[&url]);
+
+    let config = folder.path().join("cloud.toml");
+    let model = root().join("testdata/models/msao-cloud");
+    std::fs::write(
+        &config,
+        format!(
+            "model = '{}'\nnats = {{ url = '{url}' }}\n",
+            model.display()
+        ),
+    )
+    .unwrap();
+    assert_says(
+        &fails(
+            folder.path(),
+            &["cloud", "--config", &config.to_string_lossy()],
+        ),
+        &[&url],
+    );
+
+    let said = msao(folder.path())
+        .args(["doctor", "--nats", &url])
+        .output()
+        .unwrap();
+    let (out, _) = texts(&said);
+    assert_eq!(said.status.code(), Some(1));
+    assert_says(
+        &out,
+        &[
+            "ok     ONNX Runtime",
+            "ok     edge model",
+            "ok     full model",
+            "fault  NATS",
+            &url,
+        ],
+    );
+}
+
+#[test]
+fn a_configuration_with_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("bad.toml");
+    let path = config.to_string_lossy().into_owned();
+    std::fs::write(&config, "model = 'm'\nmodle = 'n'\n").unwrap();
+    assert_says(
+        &fails(folder.path(), &["cloud", "--config", &path]),
+        &["bad.toml", "line 2", "modle"],
+    );
+    assert_says(
+        &fails(folder.path(), &["cloud", "--config", "nowhere.toml"]),
+        &["nowhere.toml"],
+    );
+}
+
+#[test]
+fn the_configurations_that_ship_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = msao(folder.path())
+        .args(["edge", "--print-pipeline", "--config", "configs/edge.toml"])
+        .output()
+        .unwrap();
+    let (out, err) = texts(&printed);
+    assert!(printed.status.success(), "{err}");
+    assert_says(
+        &out,
+        &[
+            "msaovideomas",
+            "msaogate",
+            "msaowindow",
+            "msaodraft",
+            "msaonatssink",
+            "rig=street",
+        ],
+    );
+    let text = std::fs::read_to_string(root().join("configs/cloud.toml")).unwrap();
+    toml::from_str::<cloud_sink::Config>(&text).unwrap();
+}

@@ -1,0 +1,8 @@
+//! The program `msao` as a user runs it.
+#![cfg(feature = "edge")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod demo;
+mod docs;
+mod faults;
