@@ -26,8 +26,10 @@ lint: setup ## formatting and clippy
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
 bench: build ## timings of each stage on this machine
-	$(ENV) cargo run --release -p mas --example t0
-	$(ENV) cargo run --release -p mllm --example latency
+	$(ENV) cargo build --release --workspace --examples
+	$(ENV) target/release/examples/t0
+	$(ENV) target/release/examples/latency --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud
+	$(ENV) target/release/examples/timings .cache/media/vtest.avi testdata/models/msao-edge | tail -n 3
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

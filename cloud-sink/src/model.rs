@@ -1,11 +1,7 @@
 //! The full model as a verifier.
 
-use broker::{FeatureWindow, Modality, Token, caption::Verdict};
-use mllm::{
-    Agreement, Caption, CaptionModel, EncoderId, Error as ModelError, ImageTokens, Options,
-    tokens::restore,
-};
-use ndarray::Array2;
+use broker::{FeatureWindow, caption::Verdict};
+use mllm::{Agreement, Caption, CaptionModel, Error as ModelError, ImageTokens, Options};
 
 use crate::{Config, Error, Fault, Verifier};
 
@@ -44,7 +40,7 @@ impl Verifier for FullModel {
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
         let config = self.model.config();
-        let Some(tokens) = image(window, &config.vision_encoder, config.image_tokens)? else {
+        let Some(tokens) = image(window, config).map_err(fault)? else {
             return Ok(None);
         };
         let model = config.name.clone();
@@ -78,64 +74,31 @@ impl Verifier for FullModel {
 fn fault(error: ModelError) -> Fault {
     match error {
         // The same window would fail the same way.
-        ModelError::Tokens(_) | ModelError::Prompt(_) | ModelError::Draft(_) => {
-            Fault::Hopeless(error.to_string())
-        }
+        ModelError::Tokens(_)
+        | ModelError::Encoder { .. }
+        | ModelError::Prompt(_)
+        | ModelError::Draft(_) => Fault::Hopeless(error.to_string()),
         _ => Fault::Passing(error.to_string()),
     }
 }
 
-/// The image tokens of the window's first video stream, as the draft model read them; `None` if it has none.
-fn image(
-    window: &FeatureWindow,
-    reads: &EncoderId,
-    image_tokens: usize,
-) -> Result<Option<ImageTokens>, Fault> {
-    let video = |token: &&Token| token.modality == Modality::Video;
-    let Some(first) = window.tokens.iter().find(video) else {
+/// The tokens of the window's video stream, as the draft model read them; `None` if it has none.
+fn image(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<ImageTokens>, ModelError> {
+    let Some(video) = window.video() else {
         return Ok(None);
     };
-    let stream = &first.stream;
-    let report = window
-        .modalities
-        .iter()
-        .find(|r| r.modality == Modality::Video && r.stream == *stream);
-    if let Some(report) = report
-        && (report.encoder != reads.id || report.encoder_sha256 != reads.sha256)
-    {
-        return Err(Fault::Hopeless(format!(
-            "stream {stream} was encoded by {} ({}), this model reads {} ({}): run models of one release on edge and cloud",
-            report.encoder, report.encoder_sha256, reads.id, reads.sha256
-        )));
-    }
-    let columns = image_tokens.isqrt() as i64;
-    let tokens: Vec<&Token> = window
+    let tokens = video
         .tokens
         .iter()
-        .filter(video)
-        .filter(|token| token.stream == *stream)
-        .collect();
-    let positions = tokens
-        .iter()
-        .map(|token| i64::from(token.y) * columns + i64::from(token.x))
-        .collect();
-    let rows = tokens
-        .iter()
-        .flat_map(|token| restore(token.scale, &token.feature))
-        .collect();
-    let features = Array2::from_shape_vec((tokens.len(), first.feature.len()), rows);
-    let features = features
-        .map_err(|error| Fault::Hopeless(format!("features of stream {stream}: {error}")))?;
-    Ok(Some(ImageTokens {
-        positions,
-        features,
-    }))
+        .map(|t| (t.y, t.x, t.scale, t.feature.as_slice()));
+    ImageTokens::received(config, video.encoder, video.encoder_sha256, tokens).map(Some)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use broker::ModalityReport;
+    use broker::{Modality, ModalityReport, Token};
+    use mllm::EncoderId;
     use offload::Action;
     use ulid::Ulid;
 
@@ -143,6 +106,15 @@ mod tests {
         EncoderId {
             id: "lite2-v1".to_owned(),
             sha256: "ab".repeat(32),
+        }
+    }
+
+    /// The configuration of the full model that ships, for features of `vision_encoder`.
+    fn config(vision_encoder: EncoderId) -> mllm::Config {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testdata/models/msao-cloud");
+        mllm::Config {
+            vision_encoder,
+            ..mllm::Config::load(folder.as_ref()).unwrap()
         }
     }
 
@@ -202,14 +174,14 @@ mod tests {
 
     #[test]
     fn tokens_of_the_first_video_stream_are_read() {
-        let tokens = image(&window(), &encoder(), 49).unwrap().unwrap();
+        let tokens = image(&window(), &config(encoder())).unwrap().unwrap();
         assert_eq!(tokens.positions, [6, 48]);
         assert_eq!(tokens.features, ndarray::array![[1.0, -2.0], [63.5, 0.0]]);
         let empty = FeatureWindow {
             tokens: vec![],
             ..window()
         };
-        assert!(image(&empty, &encoder(), 49).unwrap().is_none());
+        assert!(image(&empty, &config(encoder())).unwrap().is_none());
     }
 
     #[test]
@@ -224,11 +196,13 @@ mod tests {
                 ..encoder()
             },
         ] {
-            let Err(Fault::Hopeless(reason)) = image(&window(), &other, 49) else {
-                panic!("it was read")
+            let sha256 = other.sha256.clone();
+            let error = image(&window(), &config(other)).unwrap_err();
+            let Fault::Hopeless(reason) = fault(error) else {
+                panic!("it would be tried again")
             };
             assert!(
-                reason.contains(&other.sha256) && reason.contains(&encoder().sha256),
+                reason.contains(&sha256) && reason.contains(&encoder().sha256),
                 "{reason}"
             );
         }

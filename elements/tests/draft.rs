@@ -160,7 +160,7 @@ fn what_is_no_window_or_of_another_encoder_is_an_error() {
     );
     let error = error_on(&bus);
     assert!(
-        error.contains("`elsewhere`") && error.contains("same model folder"),
+        error.contains("`elsewhere`") && error.contains("one release"),
         "{error}"
     );
 }

@@ -62,13 +62,16 @@ fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
         tokens += window.tokens.len() as u64;
     }
     let count = |name, field| stats::<u64>(&element(name), field);
-    assert_eq!(count("mas", "frames"), 50);
-    assert_eq!(count("gate", "in"), 50);
-    assert_eq!(count("window", "frames-in"), 50);
+    let frames = count("mas", "frames");
+    assert!((49..=50).contains(&frames), "{frames}");
+    assert_eq!(count("gate", "in"), frames);
+    assert_eq!(count("window", "frames-in"), frames);
     assert_eq!(count("window", "frames-kept"), count("gate", "kept"));
     assert_eq!(count("window", "windows"), windows.len() as u64);
     // The last frame may begin a sixth second.
-    assert!((5..=6).contains(&(count("window", "windows") + count("window", "skipped"))));
+    let made = count("window", "windows");
+    let all = made + count("window", "skipped");
+    assert!((5..=6).contains(&all), "{made} of {all}");
     assert_eq!(count("window", "tokens-kept"), tokens);
     assert_eq!(count("draft", "drafted"), windows.len() as u64);
     pipeline.set_state(gst::State::Null).unwrap();

@@ -80,6 +80,11 @@ fn windows_are_aligned_by_running_time_and_eos_flushes_the_last() {
 
     let second = decode(&harness.pull().unwrap());
     assert_eq!((second.start_running_ns, second.id.seq), (1000 * MS, 1));
+    assert_eq!(
+        second.end_running_ns,
+        1400 * MS,
+        "it ends where the stream does"
+    );
     assert_eq!((second.frames_in, second.frames_kept), (4, 1));
     assert_eq!(second.start_utc_ns - first.start_utc_ns, 1_000_000_000);
     // One position is new; the rest is filled up by energy.
@@ -254,7 +259,10 @@ fn a_live_stream_that_never_comes_does_not_hold_the_other() {
     let mut silent = Harness::with_element(&element, Some("video_1"), None);
     silent.set_src_caps_str(CAPS);
     let mut camera = Camera::new();
-    for ms in [0, 900, 1500] {
+    harness.push(camera.buffer(0, &[])).unwrap();
+    // Until the aggregator waits on the clock it does not know that it is live, and takes one buffer at a time.
+    harness.testclock().unwrap().wait_for_next_pending_id();
+    for ms in [900, 1500] {
         harness.push(camera.buffer(ms, &[])).unwrap();
     }
     harness.crank_single_clock_wait().unwrap();

@@ -57,6 +57,21 @@ pub enum Error {
     /// Features or image tokens that don't fit the model.
     #[error("image tokens: {0}")]
     Tokens(String),
+    /// Features of another vision encoder than the model was trained on.
+    #[error(
+        "features were encoded by `{found}` ({found_sha256}), this model reads `{reads}` ({reads_sha256}): \
+         run models of one release on edge and cloud"
+    )]
+    Encoder {
+        /// The encoder's id.
+        found: String,
+        /// SHA-256 of its files.
+        found_sha256: String,
+        /// The id of the encoder that the model reads.
+        reads: String,
+        /// SHA-256 of that one's files.
+        reads_sha256: String,
+    },
     /// A prompt that can't be given to the model.
     #[error("prompt: {0}")]
     Prompt(String),

@@ -34,6 +34,44 @@ impl ImageTokens {
         }
     }
 
+    /// Tokens that came over the wire, each `(y, x, scale, steps)` of a square grid, as the sender's model read them.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if `encoder` and its `sha256` are not what the model of `config` reads, [`Error::Tokens`] if the
+    /// tokens are not all of one length. What else the model asks of them is checked where it reads them.
+    pub fn received<'a>(
+        config: &Config,
+        encoder: &str,
+        sha256: &str,
+        tokens: impl IntoIterator<Item = (u16, u16, f32, &'a [i8])>,
+    ) -> Result<Self> {
+        let reads = &config.vision_encoder;
+        if encoder != reads.id || sha256 != reads.sha256 {
+            return Err(Error::Encoder {
+                found: encoder.to_owned(),
+                found_sha256: sha256.to_owned(),
+                reads: reads.id.clone(),
+                reads_sha256: reads.sha256.clone(),
+            });
+        }
+        let width = config.image_tokens.isqrt() as i64;
+        let (mut positions, mut features) = (Vec::new(), Vec::new());
+        for (y, x, scale, steps) in tokens {
+            positions.push(i64::from(y) * width + i64::from(x));
+            features.extend(restore(scale, steps));
+        }
+        let shape = (
+            positions.len(),
+            features.len().checked_div(positions.len()).unwrap_or(0),
+        );
+        let features = Array2::from_shape_vec(shape, features)
+            .map_err(|_| Error::Tokens("they are not all of one length".to_owned()))?;
+        Ok(Self {
+            positions,
+            features,
+        })
+    }
+
     /// What arrives after these were sent: each row quantised and restored.
     pub fn as_received(&self) -> Self {
         let mut received = self.clone();

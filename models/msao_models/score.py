@@ -3,7 +3,7 @@ alone and of verified captions at each margin, and the share of tokens and of wh
 
     python -m msao_models.score --data FLICKR8K captions.jsonl [--calibrate MODEL_FOLDER]
 
-`--calibrate` writes the smallest margin whose CIDEr-D is within 1 % of the full model alone into the folder's
+`--calibrate` writes the smallest of the margins whose CIDEr-D is within 1 % of the full model alone into the folder's
 config.json: give it captions of validation pictures.
 """
 

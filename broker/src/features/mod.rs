@@ -192,7 +192,40 @@ pub enum Error {
     },
 }
 
+/// What a window holds of one video stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoStream<'a> {
+    /// The stream's name.
+    pub name: &'a str,
+    /// Id of the vision encoder; empty if the window does not tell.
+    pub encoder: &'a str,
+    /// SHA-256 of the encoder; empty if the window does not tell.
+    pub encoder_sha256: &'a str,
+    /// Its tokens, in the window's order.
+    pub tokens: Vec<&'a Token>,
+}
+
 impl FeatureWindow {
+    /// The video stream whose token comes first: the one that is captioned. `None` without a video token.
+    pub fn video(&self) -> Option<VideoStream<'_>> {
+        let mut tokens = self
+            .tokens
+            .iter()
+            .filter(|t| t.modality == Modality::Video)
+            .peekable();
+        let name = tokens.peek()?.stream.as_str();
+        let report = self
+            .modalities
+            .iter()
+            .find(|r| r.modality == Modality::Video && r.stream == name);
+        Some(VideoStream {
+            name,
+            encoder: report.map_or("", |r| &r.encoder),
+            encoder_sha256: report.map_or("", |r| &r.encoder_sha256),
+            tokens: tokens.filter(|t| t.stream == name).collect(),
+        })
+    }
+
     /// Media type of an encoded window.
     pub const CONTENT_TYPE: &'static str = "application/vnd.apache.arrow.stream";
 

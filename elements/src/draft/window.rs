@@ -2,10 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use broker::{DraftReport, FeatureWindow, Modality, Token};
-use mllm::tokens::restore;
+use broker::{DraftReport, FeatureWindow};
 use mllm::{CaptionModel, Config, ImageTokens};
-use ndarray::Array2;
 use offload::Action;
 
 /// Why a window could not be drafted.
@@ -15,17 +13,6 @@ pub(super) enum Error {
     Window(#[from] broker::features::Error),
     #[error(transparent)]
     Model(#[from] mllm::Error),
-    #[error("{0}")]
-    Shape(#[from] ndarray::ShapeError),
-    #[error(
-        "window {id} was encoded by `{found}`, the draft model reads `{reads}`: \
-         give msaowindow and msaodraft the same model folder"
-    )]
-    Encoder {
-        id: String,
-        found: String,
-        reads: String,
-    },
 }
 
 /// Drafts a caption of the window's image, if it has one, and sets the decision to verify it.
@@ -49,40 +36,19 @@ pub(super) fn draft(model: &mut CaptionModel, window: &mut FeatureWindow) -> Res
     Ok(())
 }
 
-/// The tokens of the window's first video stream.
+/// The tokens of the window's video stream.
 fn image(window: &FeatureWindow, config: &Config) -> Result<Option<ImageTokens>, Error> {
-    let video = |token: &&Token| token.modality == Modality::Video;
-    let Some(first) = window.tokens.iter().find(video) else {
+    let Some(video) = window.video() else {
         return Ok(None);
     };
-    let report = window
-        .modalities
-        .iter()
-        .find(|report| report.modality == Modality::Video && report.stream == first.stream);
-    let reads = &config.vision_encoder;
-    if let Some(report) = report.filter(|report| report.encoder_sha256 != reads.sha256) {
-        return Err(Error::Encoder {
-            id: window.id.to_string(),
-            found: report.encoder.clone(),
-            reads: reads.id.clone(),
-        });
-    }
-    let width = config.image_tokens.isqrt();
-    let tokens: Vec<&Token> = window
+    let tokens = video
         .tokens
         .iter()
-        .filter(video)
-        .filter(|token| token.stream == first.stream)
-        .collect();
-    let rows = tokens
-        .iter()
-        .flat_map(|token| restore(token.scale, &token.feature))
-        .collect();
-    Ok(Some(ImageTokens {
-        positions: tokens
-            .iter()
-            .map(|token| i64::from(token.y) * width as i64 + i64::from(token.x))
-            .collect(),
-        features: Array2::from_shape_vec((tokens.len(), first.feature.len()), rows)?,
-    }))
+        .map(|t| (t.y, t.x, t.scale, t.feature.as_slice()));
+    Ok(Some(ImageTokens::received(
+        config,
+        video.encoder,
+        video.encoder_sha256,
+        tokens,
+    )?))
 }

@@ -31,6 +31,8 @@ pub(super) struct State {
     pub start: Option<gst::ClockTime>,
     /// What to add to running time for UTC, in nanoseconds.
     utc_offset: Option<i64>,
+    /// Where the latest buffer taken ends.
+    latest: Option<gst::ClockTime>,
     streams: BTreeMap<String, Stream>,
 }
 
@@ -74,6 +76,7 @@ impl State {
             duration: settings.duration,
             start: None,
             utc_offset: None,
+            latest: None,
             streams: BTreeMap::new(),
         })
     }
@@ -87,6 +90,7 @@ impl State {
     pub fn flush(&mut self) {
         self.start = None;
         self.utc_offset = None;
+        self.latest = None;
         self.streams.clear();
     }
 
@@ -110,6 +114,7 @@ impl State {
         let end = start + self.duration;
         let mut waiting = false;
         let mut next: Option<gst::ClockTime> = None;
+        let mut latest = self.latest;
         for pad in pads {
             loop {
                 let Some(buffer) = pad.peek_buffer() else {
@@ -122,6 +127,10 @@ impl State {
                     break;
                 }
                 pad.drop_buffer();
+                let over = running
+                    .zip(buffer.duration())
+                    .map(|(running, length)| running + length);
+                latest = latest.max(over);
                 let stream = self.streams.entry(pad.name().to_string()).or_default();
                 take(
                     stream,
@@ -131,13 +140,17 @@ impl State {
                 );
             }
         }
+        self.latest = latest;
         if waiting && !moment.timeout {
             return Ok(Step::NeedData);
         }
         let streams = std::mem::take(&mut self.streams);
         if !streams.is_empty() || moment.timeout {
             self.start = Some(end);
-            return self.close(&streams, (start, end), settings, stats);
+            // The last window ends where the streams do.
+            let ended = !waiting && next.is_none();
+            let over = latest.filter(|latest| ended && *latest > start && *latest < end);
+            return self.close(&streams, (start, over.unwrap_or(end)), settings, stats);
         }
         // All pads hold later data or have ended. Time that jumps ahead leaves many empty
         // windows: they are passed at once.

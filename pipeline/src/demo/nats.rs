@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running server, killed when dropped.
 pub struct Server {
-    child: Child,
+    _child: Child,
     /// Where it listens.
     pub url: String,
 }
@@ -73,19 +73,12 @@ impl Server {
                 );
             }
             if let Some(url) = listening(folder) {
-                return Ok(Self { child, url });
+                return Ok(Self { _child: child, url });
             }
             if begun.elapsed() > PATIENCE {
                 bail!("nats-server does not listen after {PATIENCE:?}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Kills it and waits for its end.
-    pub async fn stop(mut self) {
-        if let Err(error) = self.child.kill().await {
-            tracing::warn!("nats-server: {error}");
         }
     }
 }

@@ -11,6 +11,7 @@ use broker::status::{self, AnyStatus};
 use broker::{Caption, ConnectConfig, Connection, Rig, Status, StreamsConfig};
 use clap::Args;
 use futures::StreamExt;
+use tempfile::TempDir;
 
 use super::child::Msao;
 use super::configs;
@@ -56,8 +57,15 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = runtime()?;
     let done = runtime.block_on(demo(arguments));
+    // The clients go before the server, or they would report its end as a fault.
     runtime.shutdown_background();
-    let (tally, edge) = done?;
+    let Played {
+        server,
+        folder,
+        tally,
+        edge,
+    } = done?;
+    drop((server, folder));
     anstream::println!("\nsummary (encoding every frame as JPEG for comparison)");
     gst::init()?;
     let jpeg = jpeg::bytes(&arguments.video, edge.frames_in)?;
@@ -74,7 +82,15 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-async fn demo(arguments: &Arguments) -> Result<(Tally, Status)> {
+/// What is left when the video has ended and every window has its final caption.
+struct Played {
+    server: Server,
+    folder: TempDir,
+    tally: Tally,
+    edge: Status,
+}
+
+async fn demo(arguments: &Arguments) -> Result<Played> {
     let mut stop = pin!(arguments.stop.wait()?);
     // Before anything is started: a video that is not there is the most likely fault.
     configs::edge(arguments, "")?;
@@ -148,10 +164,12 @@ async fn demo(arguments: &Arguments) -> Result<(Tally, Status)> {
         }
     }
     cloud.stop(PATIENCE).await?;
-    // Before the server, or they would report its end as a fault.
-    drop((captions, statuses, connection));
-    server.stop().await;
-    Ok((screen.tally, last))
+    Ok(Played {
+        server,
+        folder,
+        tally: screen.tally,
+        edge: last,
+    })
 }
 
 struct Screen {

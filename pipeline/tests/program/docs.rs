@@ -30,13 +30,16 @@ fn plugin_folder() -> tempfile::TempDir {
 fn gst_launch_lines_run() {
     let server = TestServer::start();
     let folder = plugin_folder();
+    // Lines that write files write them into a folder of their own.
+    let work = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join(".cache"), work.path().join(".cache")).unwrap();
     let mut ran = 0;
     for page in ["README.md", "docs/elements.md"] {
         for line in commands(page, "gst-launch-1.0") {
             let here = line.replace("nats://127.0.0.1:4222", &server.url());
             let output = Command::new("sh")
                 .args(["-c", &format!("timeout 120 {here}")])
-                .current_dir(root())
+                .current_dir(work.path())
                 .env("GST_PLUGIN_PATH", folder.path())
                 .env("GST_REGISTRY", folder.path().join("registry.bin"))
                 .env(
