@@ -6,13 +6,18 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use broker::{Caption, CaptionStatus, WindowId};
 
-/// Drafts that wait for an answer; beyond this many the oldest are forgotten.
+/// Drafts that may wait for an answer; at this many all are forgotten, so that memory stays bounded.
 const REMEMBERED: usize = 1024;
 
 /// Turns captions into lines: a correction shows what it changed in the draft.
 #[derive(Default)]
 pub struct Printer {
-    drafts: HashMap<WindowId, String>,
+    drafts: HashMap<WindowId, Draft>,
+}
+
+struct Draft {
+    text: String,
+    tokens: u32,
 }
 
 impl Printer {
@@ -28,21 +33,23 @@ impl Printer {
         };
         let draft = self.drafts.remove(&caption.id);
         let text = match (&draft, caption.status) {
-            (Some(draft), CaptionStatus::Corrected) => changed(draft, &caption.text),
+            (Some(draft), CaptionStatus::Corrected) => changed(&draft.text, &caption.text),
             _ => caption.text.clone(),
         };
         let mut line = format!("{at:7.1} s  {style}{name:<9}{style:#}  {text}");
         // Formatting into a String cannot fail.
         let _ = write!(line, "  {dim}+{delay:.0} ms", dim = Style::new().dimmed());
-        if let Some(accepted) = caption.accepted_tokens {
-            let _ = write!(line, ", {accepted} tokens of the draft accepted");
+        if let Some((draft, accepted)) = draft.zip(caption.accepted_tokens) {
+            let _ = write!(line, ", {accepted} of {} tokens accepted", draft.tokens);
         }
         let _ = write!(line, "{:#}", Style::new().dimmed());
         if caption.status == CaptionStatus::Draft {
             if self.drafts.len() == REMEMBERED {
                 self.drafts.clear();
             }
-            self.drafts.insert(caption.id.clone(), caption.text.clone());
+            let (text, tokens) = (caption.text.clone(), caption.tokens);
+            self.drafts
+                .insert(caption.id.clone(), Draft { text, tokens });
         }
         line
     }

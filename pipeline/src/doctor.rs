@@ -10,7 +10,7 @@ use broker::{ConnectConfig, Connection};
 use clap::Args;
 use mllm::{CaptionModel, Provider};
 
-use crate::runtime;
+use crate::{output, runtime};
 
 /// Options of `msao doctor`.
 #[derive(Args)]
@@ -46,12 +46,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         match found {
             Ok(found) => {
                 let style = AnsiColor::Green.on_default();
-                anstream::println!("{style}ok   {style:#}  {name:<12} {found}");
+                output::line(format!("{style}ok   {style:#}  {name:<12} {found}"))?;
             }
             Err(error) => {
                 faults += 1;
                 let style = AnsiColor::Red.on_default();
-                anstream::println!("{style}fault{style:#}  {name:<12} {error:#}");
+                output::line(format!("{style}fault{style:#}  {name:<12} {error:#}"))?;
             }
         }
     }

@@ -9,6 +9,7 @@ mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
 mod nats_server;
+mod output;
 mod shutdown;
 mod watch;
 
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("msao: {error:#}");
             ExitCode::FAILURE

@@ -7,7 +7,7 @@ use broker::{ConnectConfig, Connection, Rig, StreamsConfig};
 use clap::Args;
 
 use crate::captions::Printer;
-use crate::{runtime, shutdown::StopOn};
+use crate::{output, runtime, shutdown::StopOn};
 
 /// Options of `msao watch`.
 #[derive(Args)]
@@ -70,7 +70,7 @@ async fn watch(arguments: &Arguments) -> Result<()> {
                 let json = caption
                     .encode()
                     .context("a caption was read that cannot be written")?;
-                println!("{}", String::from_utf8_lossy(&json));
+                output::line(String::from_utf8_lossy(&json))?;
             }
             Ok(caption) => {
                 let rig = if arguments.rig.is_none() {
@@ -78,7 +78,7 @@ async fn watch(arguments: &Arguments) -> Result<()> {
                 } else {
                     String::new()
                 };
-                anstream::println!("{rig}{}", printer.line(&caption));
+                output::line(format!("{rig}{}", printer.line(&caption)))?;
             }
             Err(error) => tracing::warn!("a stored message is no caption: {error}"),
         }

@@ -19,7 +19,7 @@ use super::jpeg;
 use super::nats::Server;
 use super::summary::{Summary, Tally};
 use crate::captions::Printer;
-use crate::{nats_server, runtime, shutdown::StopOn};
+use crate::{nats_server, output, runtime, shutdown::StopOn};
 
 /// How long a final caption may take once the video has ended.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -66,20 +66,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         edge,
     } = done?;
     drop((server, folder));
-    anstream::println!("\nsummary (encoding every frame as JPEG for comparison)");
+    output::line("\nsummary (encoding every frame as JPEG for comparison)")?;
     gst::init()?;
     let jpeg = jpeg::bytes(&arguments.video, edge.frames_in)?;
-    let live = !arguments.fast;
-    anstream::print!(
-        "{}",
-        Summary {
-            tally: &tally,
-            edge: &edge,
-            jpeg,
-            live
-        }
-    );
-    Ok(())
+    let summary = Summary {
+        tally: &tally,
+        edge: &edge,
+        jpeg,
+        live: !arguments.fast,
+    };
+    Ok(output::line(summary)?)
 }
 
 /// What is left when the video has ended and every window has its final caption.
@@ -124,7 +120,10 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     )
     .await?;
     let mut statuses = Box::pin(status::subscribe(&connection).await?);
-    anstream::println!("captions of {} (Ctrl-C stops)", arguments.video.display());
+    output::line(format!(
+        "captions of {} (Ctrl-C stops)",
+        arguments.video.display()
+    ))?;
     let mut cloud = Msao::start("cloud", cloud_file.as_os_str())?;
     let mut edge = Msao::start("edge", edge_file.as_os_str())?;
 
@@ -136,7 +135,7 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     let mut stopping = false;
     loop {
         tokio::select! {
-            caption = captions.next() => screen.show(&caption?),
+            caption = captions.next() => screen.show(&caption?)?,
             Some(status) = statuses.next() => if let AnyStatus::Edge(status) = status? { last = Some(status) },
             ended = edge.ended() => { ended?; break }
             ended = cloud.ended() => { ended?; bail!("msao cloud stopped before the edge did") }
@@ -154,7 +153,7 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     let last = last.context("the edge sent no status")?;
     while screen.tally.finals() < last.windows {
         tokio::select! {
-            caption = captions.next() => screen.show(&caption?),
+            caption = captions.next() => screen.show(&caption?)?,
             ended = cloud.ended() => { ended?; bail!("msao cloud stopped before it had answered every draft") }
             () = tokio::time::sleep(PATIENCE) => {
                 let missing = last.windows - screen.tally.finals();
@@ -178,8 +177,8 @@ struct Screen {
 }
 
 impl Screen {
-    fn show(&mut self, caption: &Caption) {
-        anstream::println!("{}", self.printer.line(caption));
+    fn show(&mut self, caption: &Caption) -> Result<()> {
         self.tally.add(caption);
+        Ok(output::line(self.printer.line(caption))?)
     }
 }

@@ -13,7 +13,7 @@ use gst::prelude::*;
 
 use super::config::Config;
 use super::{launch, stats::Reader};
-use crate::{config, runtime, shutdown::StopOn};
+use crate::{config, output, runtime, shutdown::StopOn};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the end of the stream may take once the edge is told to stop.
@@ -43,8 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .with_context(|| arguments.config.display().to_string())?;
     let line = launch::line(&config);
     if arguments.print_pipeline {
-        println!("{line}");
-        return Ok(());
+        return Ok(output::line(line)?);
     }
     mllm::runtime::init(None)?;
     gst::init()?;

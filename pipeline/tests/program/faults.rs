@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::common::{media, msao, processes_of, root, texts};
 
@@ -201,4 +201,20 @@ fn the_configurations_that_ship_are_read() {
     );
     let text = std::fs::read_to_string(root().join("configs/cloud.toml")).unwrap();
     toml::from_str::<cloud_sink::Config>(&text).unwrap();
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut printing = msao(folder.path())
+        .args(["edge", "--print-pipeline", "--config", "configs/edge.toml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(printing.stdout.take());
+    let output = printing.wait_with_output().unwrap();
+    let (_, err) = texts(&output);
+    assert!(output.status.success(), "{err}");
+    assert_eq!(err, "");
 }
