@@ -136,6 +136,10 @@ fn without_a_server_it_is_an_error_that_says_where_or_it_keeps_trying() {
     server.kill();
     let error = start_failure(&sink(&url));
     assert!(error.contains(&url), "{error}");
+    // The same for an application that changes states within a runtime of its own.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let error = runtime.block_on(async { start_failure(&sink(&url)) });
+    assert!(error.contains(&url), "{error}");
 
     let element = sink(&url);
     element.set_property("retry-connect", true);

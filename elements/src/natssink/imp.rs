@@ -192,8 +192,14 @@ impl BaseSinkImpl for NatsSink {
             AtStart::Fail
         };
         let connect = settings.connect();
-        let connection = runtime
-            .block_on(Connection::open(&connect, at_start))
+        // On a thread of its own: the caller may be within a runtime, where blocking on another panics.
+        let opened = std::thread::scope(|scope| {
+            scope
+                .spawn(|| runtime.block_on(Connection::open(&connect, at_start)))
+                .join()
+        });
+        let connection = opened
+            .map_err(|_| gst::error_msg!(gst::ResourceError::Failed, ("connecting panicked")))?
             .map_err(|error| gst::error_msg!(gst::ResourceError::OpenWrite, ("{error}")))?;
         let _within = runtime.enter();
         let publisher = Publisher::start(

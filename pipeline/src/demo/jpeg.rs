@@ -27,8 +27,14 @@ pub fn bytes(video: &Path, frames: u64) -> Result<u64> {
     source.set_property("location", video);
     let total = Arc::new(AtomicU64::new(0));
     let sum = Arc::clone(&total);
+    // Decoders may still give a frame while the end that `identity` made travels.
+    let left = AtomicU64::new(frames);
     sink.connect("handoff", false, move |values| {
-        if let Some(Ok(buffer)) = values.get(1).map(|value| value.get::<gst::Buffer>()) {
+        let counts = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        });
+        let buffer = values.get(1).map(|value| value.get::<gst::Buffer>());
+        if let (Ok(_), Some(Ok(buffer))) = (counts, buffer) {
             sum.fetch_add(buffer.size() as u64, Ordering::Relaxed);
         }
         None

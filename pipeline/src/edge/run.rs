@@ -50,7 +50,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;
     let runtime = runtime()?;
-    // Elements wait for the broker in a runtime of their own, so states change outside of this one.
     let done = start(&config, &pipeline)
         .and_then(|()| runtime.block_on(play(&config, &pipeline, &arguments.stop)));
     let stopped = pipeline.set_state(gst::State::Null);
