@@ -28,7 +28,10 @@ lint: setup ## formatting and clippy
 bench: build ## timings of each stage on this machine
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
-	$(ENV) target/release/examples/latency --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud
+	mkdir -p .cache/frames
+	gst-launch-1.0 -q filesrc location=.cache/media/vtest.avi ! decodebin ! videoconvert ! videorate ! \
+		video/x-raw,framerate=1/1 ! jpegenc ! multifilesink location=.cache/frames/%03d.jpg
+	$(ENV) target/release/examples/latency --runs 80 --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud .cache/frames/*.jpg
 	$(ENV) target/release/examples/timings .cache/media/vtest.avi testdata/models/msao-edge | tail -n 3
 
 clean: ## everything that was built or fetched
