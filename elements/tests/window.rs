@@ -102,6 +102,8 @@ fn windows_are_aligned_by_running_time_and_eos_flushes_the_last() {
     );
     assert!(harness.pull_event().is_ok());
     assert_eq!(stats::<u64>(&element, "frames-in"), 14);
+    // What runs, not the `auto` that was asked for.
+    assert_eq!(stats::<String>(&element, "provider"), "cpu");
     assert_eq!(stats::<u64>(&element, "tokens-possible"), 98);
 }
 

@@ -113,7 +113,10 @@ impl AggregatorImpl for Window {
             state.epoch,
             state.provider()
         );
-        *lock(&self.stats) = Stats::default();
+        *lock(&self.stats) = Stats {
+            provider: Some(state.provider()),
+            ..Stats::default()
+        };
         *lock(&self.state) = Some(state);
         // A window's first frame waits until the window is over.
         self.obj().set_latency(settings.duration, None);

@@ -79,6 +79,8 @@ impl Settings {
 /// Counters since the element started.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Stats {
+    /// What runs T2, once the element has started.
+    pub provider: Option<mllm::Provider>,
     pub windows: u64,
     pub skipped: u64,
     pub frames_in: u64,
@@ -102,6 +104,7 @@ impl Stats {
             .field("tokens-kept", self.tokens_kept)
             .field("tokens-possible", self.tokens_possible)
             .field("t2-time", self.t2.as_nanos() as u64)
+            .field("provider", self.provider.map(|p| p.to_string()))
             .build()
     }
 }
@@ -167,7 +170,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             ),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("windows, skipped, frames-in, frames-kept, late, unusable, tokens-kept, tokens-possible (of skipped windows too), t2-time (ns)")
+                .blurb("windows, skipped, frames-in, frames-kept, late, unusable, tokens-kept, tokens-possible (of skipped windows too), t2-time (ns); provider: what runs T2")
                 .read_only()
                 .build(),
         ]);

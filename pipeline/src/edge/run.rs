@@ -112,9 +112,8 @@ async fn play(config: &Config, pipeline: &gst::Pipeline, stop: &StopOn) -> Resul
         pipeline.upcast_ref(),
         config.video.len(),
         config.rig.clone(),
-        config.provider.to_string(),
     )?;
-    tracing::info!(rig = %config.rig, cameras = config.video.len(), "captioning");
+    tracing::info!(rig = %config.rig, cameras = config.video.len(), provider = reader.read().provider, "captioning");
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut draining = false;
     let mut deadline = pin!(tokio::time::sleep(Duration::MAX));

@@ -21,7 +21,7 @@ impl Reader {
     ///
     /// # Errors
     /// An element of the line is missing, or the window element has no epoch yet.
-    pub fn new(pipeline: &gst::Bin, cameras: usize, rig: Rig, provider: String) -> Result<Self> {
+    pub fn new(pipeline: &gst::Bin, cameras: usize, rig: Rig) -> Result<Self> {
         let named = |name: &str| {
             pipeline
                 .by_name(name)
@@ -32,6 +32,8 @@ impl Reader {
             .property::<Option<String>>("epoch")
             .and_then(|text| text.parse().ok())
             .context("the window element has not started")?;
+        let provider: Option<String> = stats(&window).get("provider").unwrap_or_default();
+        let provider = provider.context("the window element has not started")?;
         Ok(Self {
             window,
             sink: named(launch::SINK)?,
