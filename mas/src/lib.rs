@@ -57,6 +57,15 @@ pub enum Error {
     },
 }
 
+/// The `q` quantile (lower nearest rank); 0 for no values. Reorders `values`.
+fn quantile(values: &mut [f32], q: f32) -> f32 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let rank = ((values.len() - 1) as f32 * q) as usize;
+    *values.select_nth_unstable_by(rank, f32::total_cmp).1
+}
+
 /// Checks that a setting lies in a range, which `range` describes.
 fn check(name: &'static str, value: f32, ok: bool, range: &'static str) -> Result<(), Error> {
     if ok {

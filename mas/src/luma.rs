@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use ndarray::{Array2, ArrayView2};
 
-use crate::Error;
+use crate::{Error, quantile};
 
 /// Side of a block in pixels.
 pub const BLOCK: usize = 8;
@@ -172,15 +172,6 @@ impl ChangeDetector {
             shift,
         }
     }
-}
-
-/// The `q` quantile (nearest rank); 0 for no values. Reorders `values`.
-fn quantile(values: &mut [f32], q: f32) -> f32 {
-    if values.is_empty() {
-        return 0.0;
-    }
-    let rank = ((values.len() - 1) as f32 * q) as usize;
-    *values.select_nth_unstable_by(rank, f32::total_cmp).1
 }
 
 #[cfg(test)]

@@ -3,7 +3,16 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use crate::temporal::{self, NoiseFloor, SimHash};
-use crate::{Error, Mas, check, spatial};
+use crate::{Error, Mas, check, quantile, spatial};
+
+/// The whole scene changed if so many of its positions did: all but this share of them.
+const SCENE: f32 = 0.4;
+/// ... by so much of the ramp beyond the noise floor.
+const SCENE_RAMP: f32 = 0.25;
+/// Weight of a new distance in a position's usual one.
+const RESTLESS: f32 = 0.05;
+/// A position's floor in units of its usual distance.
+const RESTLESS_MARGIN: f32 = 2.0;
 
 /// Settings of a [`Meter`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,6 +91,8 @@ pub struct Measurement {
     pub mas: Mas,
     /// Which calibration of the meter the codes belong to.
     calibration: u64,
+    /// Counts the meter's measurements.
+    number: u64,
 }
 
 impl Measurement {
@@ -109,15 +120,8 @@ pub struct Meter {
     settings: MeterSettings,
     beta: f32,
     calibration: u64,
+    measured: u64,
     calibrated: Option<Calibrated>,
-}
-
-#[derive(Debug)]
-struct Calibrated {
-    hash: SimHash,
-    floor: NoiseFloor,
-    sent: Vec<Option<u64>>,
-    previous: Vec<Option<u64>>,
 }
 
 impl Meter {
@@ -129,6 +133,7 @@ impl Meter {
             settings,
             beta: 1.0,
             calibration: 0,
+            measured: 0,
             calibrated: None,
         })
     }
@@ -159,18 +164,11 @@ impl Meter {
         });
         let mut calibrated = same.unwrap_or_else(|| {
             self.calibration += 1;
-            Calibrated {
-                hash: SimHash::calibrate(clean.view(), self.settings.seed),
-                floor: NoiseFloor::new(self.settings.noise_quantile, self.settings.noise_most),
-                sent: vec![None; positions],
-                previous: vec![None; positions],
-            }
+            Calibrated::new(&self.settings, clean.view())
         });
+        self.measured += 1;
         let codes = calibrated.hash.codes(features);
-        let pairs = codes.iter().zip(&calibrated.previous);
-        let distances = pairs.filter_map(|(now, then)| Some(temporal::distance((*now)?, (*then)?)));
-        calibrated.floor.observe(distances);
-        calibrated.previous.clone_from(&codes);
+        calibrated.follow(&codes, self.measured);
         let energy = spatial::energy(clean.view());
         let mut s = spatial::mask(energy.view(), self.settings.coverage);
         for (s, code) in s.iter_mut().zip(&codes) {
@@ -178,7 +176,7 @@ impl Meter {
                 *s = 0.0;
             }
         }
-        let u = self.change(&codes, &calibrated);
+        let u = calibrated.change(&codes);
         self.calibrated = Some(calibrated);
         let mas = Mas::fuse(s.view(), u.view(), energy.view(), self.beta);
         Measurement {
@@ -188,6 +186,7 @@ impl Meter {
             codes,
             mas,
             calibration: self.calibration,
+            number: self.measured,
         }
     }
 
@@ -195,8 +194,10 @@ impl Meter {
     /// calibrated anew since.
     pub fn again(&self, measurement: &Measurement) -> Measurement {
         let mut again = measurement.clone();
-        if let Some(calibrated) = self.calibration_of(measurement) {
-            again.u = self.change(&again.codes, calibrated);
+        let calibrated = self.calibrated.as_ref();
+        if let Some(calibrated) = calibrated.filter(|_| measurement.calibration == self.calibration)
+        {
+            again.u = calibrated.change(&again.codes);
             again.mas = Mas::fuse(
                 again.s.view(),
                 again.u.view(),
@@ -208,7 +209,9 @@ impl Meter {
     }
 
     /// Notes that these positions of a measurement were sent. Positions beyond its
-    /// shape, and measurements of an earlier calibration, are passed over.
+    /// shape, and measurements of an earlier calibration, are passed over. If the whole
+    /// scene had changed, the other positions are taken as known by it, too: as they
+    /// looked after the change.
     pub fn mark_sent(
         &mut self,
         measurement: &Measurement,
@@ -217,36 +220,138 @@ impl Meter {
         if measurement.calibration != self.calibration {
             return;
         }
-        let Some(calibrated) = &mut self.calibrated else {
-            return;
-        };
+        if let Some(calibrated) = &mut self.calibrated {
+            calibrated.mark(measurement, positions);
+        }
+    }
+}
+
+/// What a meter knows of one shape of grid.
+#[derive(Debug)]
+struct Calibrated {
+    settings: MeterSettings,
+    hash: SimHash,
+    floor: NoiseFloor,
+    /// Distance that each position usually makes by itself, in bits.
+    restless: Vec<f32>,
+    sent: Vec<Option<u64>>,
+    previous: Vec<Option<u64>>,
+    scene: Option<Scene>,
+}
+
+/// A change of the whole scene (lights, exposure, day to night) of which nothing was sent yet.
+#[derive(Debug)]
+struct Scene {
+    /// Number of the first measurement after it.
+    number: u64,
+    /// How each position looked once it had settled.
+    codes: Vec<Option<u64>>,
+}
+
+impl Calibrated {
+    fn new(settings: &MeterSettings, features: ArrayView2<'_, f32>) -> Self {
+        let positions = features.nrows();
+        Self {
+            settings: *settings,
+            hash: SimHash::calibrate(features, settings.seed),
+            floor: NoiseFloor::new(settings.noise_quantile, settings.noise_most),
+            restless: vec![0.0; positions],
+            sent: vec![None; positions],
+            previous: vec![None; positions],
+            scene: None,
+        }
+    }
+
+    /// Takes in a measurement: the noise floors, and whether the whole scene changed.
+    fn follow(&mut self, codes: &[Option<u64>], number: u64) {
+        let steps = distances(codes, &self.previous);
+        // In a change of the whole scene there is nothing to learn about noise.
+        let turning = self.is_scene(&steps);
+        if !turning {
+            self.floor.observe(steps.iter().flatten().copied());
+            for (restless, step) in self.restless.iter_mut().zip(&steps) {
+                if let Some(step) = step {
+                    let step = (*step as f32).min(2.0 * *restless + 2.0);
+                    *restless += RESTLESS * (step - *restless);
+                }
+            }
+        }
+        let changed = self.is_scene(&distances(codes, &self.sent));
+        match &mut self.scene {
+            _ if !changed => self.scene = None,
+            Some(scene) if turning => scene.codes = codes.to_vec(),
+            Some(_) => {}
+            None => {
+                let codes = codes.to_vec();
+                self.scene = Some(Scene { number, codes });
+            }
+        }
+        self.previous = codes.to_vec();
+    }
+
+    /// Whether most positions are too far away for noise. Those that nothing is known of
+    /// do not count, but must not be the most.
+    fn is_scene(&self, distances: &[Option<u32>]) -> bool {
+        let mut known: Vec<f32> = distances
+            .iter()
+            .flatten()
+            .map(|bits| *bits as f32)
+            .collect();
+        let enough = known.len() * 2 >= distances.len();
+        let beyond = self.floor.bits() + self.settings.ramp * SCENE_RAMP;
+        enough && quantile(&mut known, SCENE) >= beyond
+    }
+
+    fn mark(&mut self, measurement: &Measurement, positions: impl IntoIterator<Item = usize>) {
+        let mut marked = false;
         for position in positions {
-            if let (Some(sent), Some(Some(code))) = (
-                calibrated.sent.get_mut(position),
-                measurement.codes.get(position),
-            ) {
+            if let (Some(sent), Some(Some(code))) =
+                (self.sent.get_mut(position), measurement.codes.get(position))
+            {
                 *sent = Some(*code);
+                marked = true;
+            }
+        }
+        let told = |scene: &Scene| marked && measurement.number >= scene.number;
+        if let Some(scene) = self.scene.take_if(|scene| told(scene)) {
+            let others = self
+                .sent
+                .iter_mut()
+                .zip(&scene.codes)
+                .zip(&measurement.codes);
+            for ((sent, settled), now) in others {
+                // What was just sent keeps its own code.
+                if sent.is_some() && settled.is_some() && *sent != *now {
+                    *sent = *settled;
+                }
             }
         }
     }
 
-    fn calibration_of(&self, measurement: &Measurement) -> Option<&Calibrated> {
-        self.calibrated
-            .as_ref()
-            .filter(|_| measurement.calibration == self.calibration)
-    }
-
-    fn change(&self, codes: &[Option<u64>], calibrated: &Calibrated) -> Array1<f32> {
-        let floor = calibrated.floor.bits();
-        let change = |(code, sent): (&Option<u64>, &Option<u64>)| match (code, sent) {
+    fn change(&self, codes: &[Option<u64>]) -> Array1<f32> {
+        let MeterSettings {
+            noise_most, ramp, ..
+        } = self.settings;
+        let floor = self.floor.bits();
+        let all = codes.iter().zip(&self.sent).zip(&self.restless);
+        all.map(|((code, sent), restless)| match (code, sent) {
             (None, _) => 0.0,
             (Some(_), None) => 1.0,
             (Some(code), Some(sent)) => {
-                temporal::change(temporal::distance(*code, *sent), floor, self.settings.ramp)
+                let floor = floor.max(RESTLESS_MARGIN * restless).min(noise_most);
+                temporal::change(temporal::distance(*code, *sent), floor, ramp)
             }
-        };
-        codes.iter().zip(&calibrated.sent).map(change).collect()
+        })
+        .collect()
     }
+}
+
+/// Distance in bits of each position whose codes are both known.
+fn distances(now: &[Option<u64>], then: &[Option<u64>]) -> Vec<Option<u32>> {
+    let pairs = now.iter().zip(then);
+    pairs
+        .map(|(a, b)| Some(temporal::distance((*a)?, (*b)?)))
+        .collect()
 }
 
 /// The features with each row that is not finite replaced by the mean of those that are.

@@ -1,5 +1,6 @@
 //! Which positions are sent: those whose importance s · u is above a threshold,
-//! best first within a budget, filled to a minimum by spatial energy.
+//! best first within a budget, filled to a minimum by spatial energy; and how
+//! several streams share a budget by their contribution β.
 
 use ndarray::ArrayView1;
 
@@ -69,6 +70,67 @@ pub fn keep(
     kept
 }
 
+/// What a stream asks of a budget that several share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Want {
+    /// Positions that it could send.
+    pub available: usize,
+    /// Its contribution β in \[0, 1\]; not a number counts as 1.
+    pub beta: f32,
+}
+
+/// Splits `total` positions among streams in proportion to β, by largest remainder,
+/// ties to the first. Nobody gets more than it has; what it leaves is split among the
+/// others in the same way, and only what they leave too goes to streams of β = 0. A
+/// stream with β > 0 and something to send gets at least 1 while `total` lasts,
+/// greatest β first.
+pub fn share(total: usize, wants: &[Want]) -> Vec<usize> {
+    let weight = |want: &Want| match want.beta {
+        beta if beta.is_nan() => 1.0,
+        beta => f64::from(beta.clamp(0.0, 1.0)),
+    };
+    let mut weights: Vec<f64> = wants.iter().map(weight).collect();
+    let mut given = vec![0; wants.len()];
+    let mut left = total;
+    let mut some: Vec<usize> = (0..wants.len())
+        .filter(|i| weights[*i] > 0.0 && wants[*i].available > 0)
+        .collect();
+    some.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
+    for i in some.into_iter().take(total) {
+        given[i] = 1;
+        left -= 1;
+    }
+    while left > 0 {
+        let mut open: Vec<usize> = (0..wants.len())
+            .filter(|i| given[*i] < wants[*i].available)
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        if open.iter().all(|i| weights[*i] <= 0.0) {
+            open.iter().for_each(|i| weights[*i] = 1.0);
+        }
+        let sum: f64 = open.iter().map(|i| weights[*i]).sum();
+        let pool = left as f64;
+        let part = |i: usize| pool * weights[i] / sum;
+        let before = left;
+        for i in &open {
+            let whole = (part(*i) as usize).min(wants[*i].available - given[*i]);
+            given[*i] += whole;
+            left -= whole;
+        }
+        if left == before {
+            // Less than one each: the largest remainders take them.
+            open.sort_by(|a, b| part(*b).total_cmp(&part(*a)));
+            for i in open.into_iter().take(left) {
+                given[i] += 1;
+                left -= 1;
+            }
+        }
+    }
+    given
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::array;
@@ -101,5 +163,25 @@ mod tests {
             error.to_string(),
             "max-tokens is 16: it must be at least min-tokens"
         );
+    }
+
+    #[test]
+    fn a_budget_is_shared_by_contribution() {
+        let want = |available, beta| Want { available, beta };
+        let split = |total, wants: &[Want]| share(total, wants);
+        assert_eq!(split(48, &[want(49, 1.0), want(32, 0.5)]), [32, 16]);
+        assert_eq!(split(49, &[want(49, 1.0), want(32, 0.5)]), [33, 16]);
+        // What one cannot use goes to the others.
+        assert_eq!(split(60, &[want(49, 0.2), want(10, 1.0)]), [49, 10]);
+        assert_eq!(split(20, &[want(4, 1.0), want(49, 0.1)]), [4, 16]);
+        // At least one each while it lasts, greatest beta first; none for beta 0 until the end.
+        assert_eq!(
+            split(10, &[want(49, 1.0), want(32, 0.01), want(9, 0.0)]),
+            [9, 1, 0]
+        );
+        assert_eq!(split(1, &[want(49, 0.1), want(32, 0.2)]), [0, 1]);
+        assert_eq!(split(10, &[want(7, 1.0), want(32, 0.0)]), [7, 3]);
+        assert_eq!(split(3, &[want(7, f32::NAN), want(0, 1.0)]), [3, 0]);
+        assert_eq!(split(3, &[]), [] as [usize; 0]);
     }
 }

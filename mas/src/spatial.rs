@@ -1,8 +1,13 @@
 //! Where the activations are: a soft mask of the positions that stand out.
 //!
-//! `a[p] = ‖F[p] − mean over p of F‖₂` is a position's energy. The least set of
-//! positions that holds `coverage` of the total energy has `s = 1`; below it
-//! `s = (a / τ)²`, where τ is the least energy in the set. So `s` is monotone in
+//! The energy of a position is its squared distance from the channels' medians, less
+//! what three quarters of the positions exceed: `a[p] = max(0, e[p] − quartile(e))`,
+//! `e[p] = ‖F[p] − median over p of F‖²`. The median is a centre that a few strong
+//! positions cannot pull towards themselves, and the lower quartile is the level
+//! that texture alone gives, so what is left says which positions stand out.
+//!
+//! The least set of positions that holds `coverage` of the total energy has `s = 1`;
+//! below it `s = a / τ`, where τ is the least energy in the set. So `s` is monotone in
 //! the energy, the same for equal energies, and unchanged by a gain on all features.
 //!
 //! If no position stands out (a flat grid, a single position) no position can be
@@ -10,29 +15,26 @@
 
 use ndarray::{Array1, ArrayView1, ArrayView2};
 
+use crate::quantile;
+
+/// Share of the positions whose squared distance is taken for the scene's own level.
+const LEVEL: f32 = 0.25;
+
 /// Energy `a[p] >= 0` of each row of `features` `[P, C]`, which must be finite.
 pub fn energy(features: ArrayView2<'_, f32>) -> Array1<f32> {
-    let (positions, channels) = features.dim();
-    let mut mean = vec![0f64; channels];
-    for row in features.outer_iter() {
-        for (sum, value) in mean.iter_mut().zip(row) {
-            *sum += f64::from(*value);
+    let mut column = Vec::with_capacity(features.nrows());
+    let mut squares = Array1::<f64>::zeros(features.nrows());
+    for channel in features.columns() {
+        column.clear();
+        column.extend(channel);
+        let centre = f64::from(quantile(&mut column, 0.5));
+        for (square, value) in squares.iter_mut().zip(channel) {
+            *square += (f64::from(*value) - centre).powi(2);
         }
     }
-    for sum in &mut mean {
-        *sum /= positions as f64;
-    }
-    features
-        .outer_iter()
-        .map(|row| {
-            let square: f64 = row
-                .iter()
-                .zip(&mean)
-                .map(|(value, mean)| (f64::from(*value) - mean).powi(2))
-                .sum();
-            square.sqrt().min(f64::from(f32::MAX)) as f32
-        })
-        .collect()
+    let squares = squares.mapv(|square| square.min(f64::from(f32::MAX)) as f32);
+    let level = quantile(&mut squares.to_vec(), LEVEL);
+    squares.mapv(|square| square - level.min(square))
 }
 
 /// Mask `s[p]` in \[0, 1\] from energies `a[p]` (finite, not negative) and
@@ -52,7 +54,7 @@ pub fn mask(energy: ArrayView1<'_, f32>, coverage: f32) -> Array1<f32> {
         })
         .copied()
         .unwrap_or(0.0);
-    energy.mapv(|a| if a >= least { 1.0 } else { (a / least).powi(2) })
+    energy.mapv(|a| if a >= least { 1.0 } else { a / least })
 }
 
 /// Spatial sparsity ρ = 1 − mean(s), in \[0, 1\]; 0 for no positions.
@@ -67,16 +69,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_outlier_holds_nearly_all_the_energy() {
+    fn one_outlier_holds_all_the_energy() {
         let mut features = Array2::zeros((49, 4));
         features[[20, 1]] = 49.0;
         let energy = energy(features.view());
-        assert_eq!(energy[20], 48.0);
-        assert_eq!(energy[0], 1.0);
+        assert_eq!((energy[20], energy[0]), (49.0 * 49.0, 0.0));
         let mask = mask(energy.view(), 0.5);
-        assert_eq!(mask[20], 1.0);
-        assert!((mask[0] - (1f32 / 48.0).powi(2)).abs() < 1e-9);
+        assert_eq!((mask[20], mask[0]), (1.0, 0.0));
         assert!(sparsity(mask.view()) > 0.97);
+    }
+
+    #[test]
+    fn what_most_positions_share_is_no_energy() {
+        // Texture of one strength everywhere, and one position three times as strong.
+        let features = Array2::from_shape_fn((49, 8), |(p, c)| {
+            (((p + c) % 3) as f32 - 1.0) * if p == 30 { 9.0 } else { 1.0 }
+        });
+        let mask = mask(energy(features.view()).view(), 0.9);
+        assert_eq!(mask[30], 1.0);
+        assert!(sparsity(mask.view()) > 0.9, "{mask}");
     }
 
     #[test]
