@@ -29,7 +29,7 @@ pub mod test_server;
 
 pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};
-pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Token, VideoStream};
+pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token};
 pub use identity::{Rig, WindowId};
 pub use message::{Message, MessageId};
 pub use publisher::{OnFull, Publisher, PublisherConfig};

@@ -1,7 +1,9 @@
 //! The full model as a verifier.
 
 use broker::{FeatureWindow, caption::Verdict};
-use mllm::{Agreement, Caption, CaptionModel, Error as ModelError, ImageTokens, Options};
+use mllm::{
+    Agreement, Caption, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens,
+};
 
 use crate::{Config, Error, Fault, Verifier};
 
@@ -40,7 +42,7 @@ impl Verifier for FullModel {
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
         let config = self.model.config();
-        let Some(tokens) = image(window, config).map_err(fault)? else {
+        let Some(tokens) = tokens(window, config).map_err(fault)? else {
             return Ok(None);
         };
         let model = config.name.clone();
@@ -76,22 +78,29 @@ fn fault(error: ModelError) -> Fault {
         // The same window would fail the same way.
         ModelError::Tokens(_)
         | ModelError::Encoder { .. }
+        | ModelError::Unread { .. }
         | ModelError::Prompt(_)
         | ModelError::Draft(_) => Fault::Hopeless(error.to_string()),
         _ => Fault::Passing(error.to_string()),
     }
 }
 
-/// The tokens of the window's video stream, as the draft model read them; `None` if it has none.
-fn image(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<ImageTokens>, ModelError> {
-    let Some(video) = window.video() else {
-        return Ok(None);
-    };
-    let tokens = video
-        .tokens
-        .iter()
-        .map(|t| (t.y, t.x, t.scale, t.feature.as_slice()));
-    ImageTokens::received(config, video.encoder, video.encoder_sha256, tokens).map(Some)
+/// What the window holds of each modality, as the draft model read it; `None` if it holds no tokens.
+fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<Tokens>, ModelError> {
+    let mut tokens = Tokens::default();
+    for (sent, read) in [
+        (broker::Modality::Video, Modality::Video),
+        (broker::Modality::Audio, Modality::Audio),
+        (broker::Modality::Sensor, Modality::Sensor),
+    ] {
+        let Some(stream) = window.stream(sent) else {
+            continue;
+        };
+        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()));
+        let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
+        *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
+    }
+    Ok((tokens.count() > 0).then_some(tokens))
 }
 
 #[cfg(test)]
@@ -174,14 +183,18 @@ mod tests {
 
     #[test]
     fn tokens_of_the_first_video_stream_are_read() {
-        let tokens = image(&window(), &config(encoder())).unwrap().unwrap();
-        assert_eq!(tokens.positions, [6, 48]);
-        assert_eq!(tokens.features, ndarray::array![[1.0, -2.0], [63.5, 0.0]]);
+        let mut window = window();
+        window.tokens.remove(0);
+        let read = tokens(&window, &config(encoder())).unwrap().unwrap();
+        let video = read.video.unwrap();
+        assert_eq!(video.positions, [6, 48]);
+        assert_eq!(video.features, ndarray::array![[1.0, -2.0], [63.5, 0.0]]);
+        assert_eq!((read.audio, read.sensor), (None, None));
         let empty = FeatureWindow {
             tokens: vec![],
-            ..window()
+            ..window
         };
-        assert!(image(&empty, &config(encoder())).unwrap().is_none());
+        assert!(tokens(&empty, &config(encoder())).unwrap().is_none());
     }
 
     #[test]
@@ -197,7 +210,7 @@ mod tests {
             },
         ] {
             let sha256 = other.sha256.clone();
-            let error = image(&window(), &config(other)).unwrap_err();
+            let error = tokens(&window(), &config(other)).unwrap_err();
             let Fault::Hopeless(reason) = fault(error) else {
                 panic!("it would be tried again")
             };

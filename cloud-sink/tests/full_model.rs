@@ -79,7 +79,7 @@ fn its_own_words_are_confirmed_and_other_words_corrected() {
     // Its own tokens, from the library beneath: verified, they are confirmed.
     let folder = workspace("testdata/models/msao-cloud");
     let mut beneath = mllm::CaptionModel::load(&folder, mllm::Provider::Cpu).unwrap();
-    let tokens = mllm::ImageTokens {
+    let tokens = mllm::Tokens::from(mllm::ModalTokens {
         positions: (0..20).map(|i| (i / 5) * 7 + i % 5).collect(),
         features: ndarray::Array2::from_shape_vec(
             (20, alone.tokens[0].feature.len()),
@@ -90,7 +90,7 @@ fn its_own_words_are_confirmed_and_other_words_corrected() {
                 .collect(),
         )
         .unwrap(),
-    };
+    });
     let caption = beneath.draft(&tokens, &alone.prompt).unwrap();
     assert_eq!(caption.text, own.text);
     let agreed = FeatureWindow {

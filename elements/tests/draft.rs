@@ -103,10 +103,10 @@ fn a_window_gets_a_draft_and_is_to_be_verified() {
         .iter()
         .flat_map(|token| mllm::tokens::restore(token.scale, &token.feature))
         .collect();
-    let tokens = mllm::ImageTokens {
+    let tokens = mllm::Tokens::from(mllm::ModalTokens {
         positions: vec![0, 6, 7, 48],
         features: ndarray::Array2::from_shape_vec((4, 256), rows).unwrap(),
-    };
+    });
     let caption = model.draft(&tokens, &before.prompt).unwrap();
     assert_eq!(
         (draft.text, draft.token_ids),

@@ -18,7 +18,7 @@ use image::imageops::{FilterType, resize};
 use mllm::config::PreprocessorConfig;
 use mllm::frame::{Colour, Format, Plane};
 use mllm::preprocess::Preprocessor;
-use mllm::{Agreement, CaptionModel, Frame, ImageTokens, Options, Probe, Provider, Trunk};
+use mllm::{Agreement, CaptionModel, Frame, ModalTokens, Options, Probe, Provider, Tokens, Trunk};
 
 const WIDTH: usize = 768;
 const HEIGHT: usize = 576;
@@ -88,7 +88,7 @@ fn main() -> Result<()> {
         let start = Instant::now();
         let features = trunk.run(&seen.features)?;
         time(start);
-        let tokens = ImageTokens::all(features).as_received();
+        let tokens = Tokens::from(ModalTokens::all(features).as_received());
         let start = Instant::now();
         let draft = small.draft(&tokens, &prompt)?;
         time(start);

@@ -1,4 +1,4 @@
-//! A language model that captions image tokens, and verifies captions.
+//! A language model that captions windows, answers questions about them, and verifies both.
 
 use std::fmt;
 use std::path::Path;
@@ -8,8 +8,10 @@ use tokenizers::Tokenizer;
 
 use crate::config::files;
 use crate::decoder::{Decoder, Reading};
-use crate::generate::{Decoded, Rules, greedy};
-use crate::{Agreement, Config, Error, ImageTokens, Options, Provider, Result, verify};
+use crate::generate::{Decoded, LanguageModel, Rules, greedy};
+use crate::modal::{self, Modal};
+use crate::tokens::{ByModality, Tokens};
+use crate::{Agreement, Config, Error, Options, Provider, Result, logits, verify};
 
 /// Longest prompt, in tokens: what a model reads costs time and memory, and prompts come from elsewhere.
 pub const LONGEST_PROMPT: usize = 256;
@@ -36,6 +38,10 @@ impl Caption {
     }
 }
 
+/// What a model looked at while it wrote: the share of its attention that each token got, in the order of the tokens given,
+/// all together 1. Empty for a modality without tokens.
+pub type Saliency = ByModality<Vec<f32>>;
+
 /// A draft after verification.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
@@ -47,7 +53,7 @@ pub struct Verified {
     pub whole: bool,
 }
 
-/// A language model over image tokens, small (to draft) or large (to verify).
+/// A language model over a window's tokens, small (to draft) or large (to verify).
 pub struct CaptionModel {
     config: Config,
     rules: Rules,
@@ -97,10 +103,75 @@ impl CaptionModel {
     /// # Errors
     /// [`Error::Tokens`] or [`Error::Prompt`] if the model can't read them; [`Error::Inference`] or [`Error::Logits`]
     /// if it fails.
-    pub fn draft(&mut self, tokens: &ImageTokens, prompt: &str) -> Result<Caption> {
+    pub fn draft(&mut self, tokens: &Tokens, prompt: &str) -> Result<Caption> {
         let rules = self.rules.clone();
         let decoded = greedy(&mut self.read(tokens, prompt)?, &rules)?;
         self.caption(decoded)
+    }
+
+    /// The same, and what the model looked at while it wrote; `None` if its decoder does not tell.
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn draft_with_saliency(
+        &mut self,
+        tokens: &Tokens,
+        prompt: &str,
+    ) -> Result<(Caption, Option<Saliency>)> {
+        let rules = self.rules.clone();
+        let mut reading = self.read(tokens, prompt)?;
+        reading.watch();
+        let decoded = greedy(&mut reading, &rules)?;
+        let all = reading.saliency();
+        let mut saliency = Saliency::default();
+        let mut rest = all.as_deref().unwrap_or_default();
+        for (modality, some) in tokens.present() {
+            let (its, others) = rest.split_at(some.positions.len().min(rest.len()));
+            *saliency.get_mut(modality) = its.to_vec();
+            rest = others;
+        }
+        Ok((self.caption(decoded)?, all.map(|_| saliency)))
+    }
+
+    /// β: how much each modality contributed to `answer`, the token ids of a text about `tokens` and `prompt` without its
+    /// end. See [`modal`](crate::modal). One pass over the answer for each modality that is there, and one more.
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn modal(&mut self, tokens: &Tokens, prompt: &str, answer: &[u32]) -> Result<Modal> {
+        let suppressed = self.rules.suppressed.clone();
+        let mut distributions = |tokens: &Tokens| -> Result<_> {
+            let mut rows = self.read(tokens, prompt)?.start(answer)?;
+            for mut row in rows.outer_iter_mut() {
+                logits::mask(row.as_slice_mut().unwrap_or_default(), &suppressed);
+            }
+            if rows.iter().any(|logit| logit.is_nan()) {
+                return Err(Error::Logits);
+            }
+            Ok(rows)
+        };
+        let mut divergences = Modal::default();
+        let present: Vec<_> = tokens.present().map(|(modality, _)| modality).collect();
+        if present.len() > 1 {
+            let all = distributions(tokens)?;
+            for modality in present {
+                let without = distributions(&tokens.without(modality))?;
+                let rows = all.outer_iter().zip(without.outer_iter());
+                let sum: f32 = rows.map(|(a, b)| modal::divergence(a, b)).sum();
+                *divergences.get_mut(modality) = Some(sum / all.nrows() as f32);
+            }
+        } else {
+            tokens.check(&self.config)?;
+            for modality in present {
+                *divergences.get_mut(modality) = Some(1.0);
+            }
+        }
+        Ok(modal::scale(divergences))
+    }
+
+    /// Whether the decoder tells what it attends to: only then is there a [`Saliency`].
+    pub fn attends(&self) -> bool {
+        self.decoder.attends()
     }
 
     /// Verifies `draft`, the token ids of a caption of the same `tokens` and `prompt` without its end, in one pass over
@@ -112,7 +183,7 @@ impl CaptionModel {
     /// As for [`draft`](Self::draft), and [`Error::Draft`] or [`Error::Margin`] if the draft can't be judged.
     pub fn verify(
         &mut self,
-        tokens: &ImageTokens,
+        tokens: &Tokens,
         prompt: &str,
         draft: &[u32],
         agreement: Agreement,
@@ -135,12 +206,7 @@ impl CaptionModel {
     ///
     /// # Errors
     /// As for [`draft`](Self::draft).
-    pub fn difference(
-        &mut self,
-        tokens: &ImageTokens,
-        prompt: &str,
-        token_ids: &[u32],
-    ) -> Result<f32> {
+    pub fn difference(&mut self, tokens: &Tokens, prompt: &str, token_ids: &[u32]) -> Result<f32> {
         verify::difference(&mut self.read(tokens, prompt)?, token_ids)
     }
 
@@ -163,8 +229,8 @@ impl CaptionModel {
         })
     }
 
-    /// Begins the sequence: image, `<s>`, prompt, `<a>`.
-    fn read(&mut self, tokens: &ImageTokens, prompt: &str) -> Result<Reading<'_>> {
+    /// Begins the sequence: video, audio and sensor tokens, `<s>`, prompt, `<a>`.
+    fn read(&mut self, tokens: &Tokens, prompt: &str) -> Result<Reading<'_>> {
         tokens.check(&self.config)?;
         let encoding = (self.tokenizer.encode_fast(prompt, false))
             .map_err(|error| Error::Prompt(error.to_string()))?;
@@ -236,6 +302,8 @@ pub(crate) mod tests {
                 id: "e".into(),
                 sha256: String::new(),
             },
+            audio_encoder: None,
+            sensor_encoder: None,
             agreement_margin: None,
             tie_tolerance: 1e-3,
         }

@@ -24,6 +24,14 @@ pub mod files {
     pub const TRUNK: &str = "vision_trunk.onnx";
     /// Image tokens to the language model's embeddings.
     pub const PROJECTOR: &str = "vision_projector.onnx";
+    /// A hop of sound to audio tokens.
+    pub const AUDIO: &str = "audio_encoder.onnx";
+    /// Audio tokens to the language model's embeddings.
+    pub const AUDIO_PROJECTOR: &str = "audio_projector.onnx";
+    /// A hop of sensor samples to sensor tokens.
+    pub const SENSOR: &str = "sensor_encoder.onnx";
+    /// Sensor tokens to the language model's embeddings.
+    pub const SENSOR_PROJECTOR: &str = "sensor_projector.onnx";
     /// Token ids to embeddings.
     pub const EMBED: &str = "embed_tokens.onnx";
     /// Embeddings and KV cache to logits and KV cache.
@@ -68,6 +76,12 @@ pub struct Config {
     pub default_prompt: String,
     /// The vision encoder whose image tokens the model reads.
     pub vision_encoder: EncoderId,
+    /// The audio encoder whose tokens the model reads; none if it does not hear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio_encoder: Option<HopEncoder>,
+    /// The sensor encoder whose tokens the model reads; none if it does not feel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_encoder: Option<HopEncoder>,
     /// Calibrated factor for [`Agreement::Margin`](crate::Agreement::Margin); only in models that verify.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement_margin: Option<f32>,
@@ -115,6 +129,19 @@ impl Config {
         if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 20).contains(size)) {
             return Some(format!("{key} is {size}, expected 1 to {}", 1 << 20));
         }
+        let hops = [
+            ("audio_encoder", &self.audio_encoder),
+            ("sensor_encoder", &self.sensor_encoder),
+        ];
+        for (key, encoder) in hops {
+            if let Some(problem) = encoder.as_ref().and_then(HopEncoder::problem) {
+                return Some(format!("{key}.{problem}"));
+            }
+        }
+        if (self.sensor_encoder.as_ref()).is_some_and(|e| e.channels.is_empty() || e.rate.is_none())
+        {
+            return Some("sensor_encoder lacks channels or rate".into());
+        }
         let named = [
             ("pad_token_id", self.pad_token_id),
             ("bos_token_id", self.bos_token_id),
@@ -146,23 +173,64 @@ impl Config {
     }
 }
 
-/// Names a vision encoder: features and image tokens may be mixed only within one.
+/// An encoder of hops, half seconds of sound or of sensor samples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HopEncoder {
+    /// Its identity. The hash is that of its one ONNX file.
+    #[serde(flatten)]
+    pub encoder: EncoderId,
+    /// Token positions of a hop.
+    pub tokens: usize,
+    /// Columns of those positions, row by row: quarters of time, or halves.
+    pub columns: usize,
+    /// Most hops of a window that the model reads.
+    pub hops: usize,
+    /// Names of the sensor channels, in order; none for sound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<String>,
+    /// Sensor samples a second; none for sound, which has [`SAMPLE_RATE`](crate::log_mel::SAMPLE_RATE).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u32>,
+}
+
+impl HopEncoder {
+    fn problem(&self) -> Option<String> {
+        let sizes = [
+            ("tokens", self.tokens),
+            ("columns", self.columns),
+            ("hops", self.hops),
+        ];
+        if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 12).contains(size)) {
+            return Some(format!("{key} is {size}, expected 1 to {}", 1 << 12));
+        }
+        if self.tokens % self.columns != 0 {
+            return Some(format!(
+                "tokens is {}, no multiple of columns, {}",
+                self.tokens, self.columns
+            ));
+        }
+        None
+    }
+}
+
+/// Names an encoder: features and image tokens may be mixed only within one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EncoderId {
     /// Name and version.
     pub id: String,
-    /// SHA-256, in lowercase hex, of the bytes of `vision_probe.onnx` followed by those of `vision_trunk.onnx`.
+    /// SHA-256, in lowercase hex, of the bytes of its files: for vision `vision_probe.onnx` followed by
+    /// `vision_trunk.onnx`.
     pub sha256: String,
 }
 
 impl EncoderId {
-    /// Hashes the encoder's files in `folder` and compares with what its `config.json` says.
+    /// Hashes the encoder's `names` in `folder` and compares with what its `config.json` says under `key`.
     ///
     /// # Errors
     /// [`Error::File`] if one is missing or they are not the ones that `config.json` names.
-    pub(crate) fn check(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn check(&self, folder: &Path, key: &str, names: &[&str]) -> Result<()> {
         let mut hash = Sha256::new();
-        for name in [files::PROBE, files::TRUNK] {
+        for name in names {
             hash.update(read(&folder.join(name))?);
         }
         let found: String = (hash.finalize().iter())
@@ -172,10 +240,9 @@ impl EncoderId {
             return Ok(());
         }
         let problem = format!(
-            "vision_encoder.sha256 is {}, but {} and {} hash to {found}",
+            "{key}.sha256 is {}, but {} hash to {found}",
             self.sha256,
-            files::PROBE,
-            files::TRUNK
+            names.join(" and ")
         );
         Err(Error::broken(&folder.join(files::CONFIG), problem))
     }
@@ -349,15 +416,34 @@ mod tests {
             id: "e".into(),
             sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into(),
         };
-        id.check(folder.path()).unwrap();
+        id.check(
+            folder.path(),
+            "vision_encoder",
+            &[files::PROBE, files::TRUNK],
+        )
+        .unwrap();
         id.sha256 = "00".into();
-        let error = id.check(folder.path()).unwrap_err().to_string();
+        let error = id
+            .check(
+                folder.path(),
+                "vision_encoder",
+                &[files::PROBE, files::TRUNK],
+            )
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("ba7816bf") && error.contains("config.json"),
             "{error}"
         );
         fs::remove_file(folder.path().join(files::TRUNK)).unwrap();
-        let error = id.check(folder.path()).unwrap_err().to_string();
+        let error = id
+            .check(
+                folder.path(),
+                "vision_encoder",
+                &[files::PROBE, files::TRUNK],
+            )
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(files::TRUNK), "{error}");
     }
 }

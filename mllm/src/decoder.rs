@@ -1,4 +1,4 @@
-//! The language model's networks: projector, embeddings, and the decoder with its KV cache.
+//! The language model's networks: projectors, embeddings, and the decoder with its KV cache.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,13 +10,20 @@ use ort::value::{DynValue, Tensor, TensorRef};
 use crate::config::files;
 use crate::generate::LanguageModel;
 use crate::network::{Network, Port, elements, failed};
-use crate::{Config, Error, ImageTokens, Options, Provider, Result};
+use crate::tokens::{ByModality, ModalTokens, Modality, Tokens};
+use crate::{Config, Error, Options, Provider, Result};
+
+/// The decoder's output with its attention, which only models that draft have.
+const ATTENTION: &str = "attention";
 
 /// The networks of a language model, and the names and sizes of what passes between them.
 pub(crate) struct Decoder {
-    projector: Network,
+    /// Of each modality that the model reads.
+    projectors: ByModality<Option<Projector>>,
     embed: Network,
     decoder: Network,
+    /// Whether the decoder tells its attention.
+    attends: bool,
     /// For each layer's key and value: the input's name, the output's name.
     cache_names: Vec<(String, String)>,
     /// A cache in which nothing has been read, [1, heads, 0, head_dim].
@@ -25,6 +32,64 @@ pub(crate) struct Decoder {
     head_dim: usize,
     width: usize,
     vocabulary: usize,
+}
+
+/// Tokens of one modality to embeddings.
+struct Projector {
+    network: Network,
+    input: &'static str,
+    output: &'static str,
+}
+
+impl Projector {
+    fn load(folder: &Path, modality: Modality, config: &Config, options: Options) -> Result<Self> {
+        let (file, input, output) = match modality {
+            Modality::Video => (files::PROJECTOR, "image_tokens", "image_embeds"),
+            Modality::Audio => (files::AUDIO_PROJECTOR, "audio_tokens", "audio_embeds"),
+            Modality::Sensor => (files::SENSOR_PROJECTOR, "sensor_tokens", "sensor_embeds"),
+        };
+        let network = Network::load(
+            &folder.join(file),
+            options,
+            &[
+                Port::f32(input, [1, -1, config.image_token_size as i64]),
+                Port::i64("positions", [1, -1]),
+            ],
+            &[Port::f32(output, [1, -1, config.hidden_size as i64])],
+        )?;
+        Ok(Self {
+            network,
+            input,
+            output,
+        })
+    }
+
+    /// Embeddings, one row of `width` after another.
+    fn run(&mut self, tokens: &ModalTokens, width: usize) -> Result<Vec<f32>> {
+        let count = tokens.positions.len();
+        let features = tokens.features.as_standard_layout();
+        let features = features.as_slice().unwrap_or_default();
+        let path = self.network.path();
+        let bad = |error: ort::Error| failed(path, error.to_string());
+        let shape = [1, count, tokens.features.ncols()];
+        let inputs = vec![
+            (
+                Cow::from(self.input),
+                TensorRef::from_array_view((shape, features))
+                    .map_err(bad)?
+                    .into(),
+            ),
+            (
+                Cow::from("positions"),
+                TensorRef::from_array_view(([1, count], &tokens.positions[..]))
+                    .map_err(bad)?
+                    .into(),
+            ),
+        ];
+        let value = self.network.run_for(inputs, self.output)?;
+        let shape = [1, count, width];
+        Ok(elements(self.network.path(), self.output, &value, &shape)?.to_vec())
+    }
 }
 
 impl Decoder {
@@ -39,15 +104,16 @@ impl Decoder {
             })
             .collect();
 
-        let projector = Network::load(
-            &folder.join(files::PROJECTOR),
-            options,
-            &[
-                Port::f32("image_tokens", [1, -1, config.image_token_size as i64]),
-                Port::i64("positions", [1, -1]),
-            ],
-            &[Port::f32("image_embeds", [1, -1, width])],
-        )?;
+        let reads = |modality: Modality| {
+            (modality.positions(config) > 0)
+                .then(|| Projector::load(folder, modality, config, options))
+                .transpose()
+        };
+        let projectors = ByModality {
+            video: reads(Modality::Video)?,
+            audio: reads(Modality::Audio)?,
+            sensor: reads(Modality::Sensor)?,
+        };
         let embed = Network::load(
             &folder.join(files::EMBED),
             options,
@@ -71,8 +137,9 @@ impl Decoder {
             .map_err(|error| failed(&path, error.to_string()))?;
 
         let mut loaded = Self {
-            projector,
+            projectors,
             embed,
+            attends: decoder.gives(ATTENTION),
             decoder,
             cache_names,
             unread: unread.into_dyn(),
@@ -85,12 +152,16 @@ impl Decoder {
         Ok(loaded)
     }
 
-    /// Reads a little, so that a network whose sizes are wrong fails here and not at the first picture.
+    /// Reads a little, so that a network whose sizes are wrong fails here and not at the first window.
     fn try_out(&mut self, config: &Config) -> Result<()> {
-        let tokens = ImageTokens {
-            positions: vec![0, config.image_tokens as i64 - 1],
-            features: Array2::zeros((2, config.image_token_size)),
-        };
+        let mut tokens = Tokens::default();
+        for modality in Modality::ALL {
+            let positions = modality.positions(config);
+            *tokens.get_mut(modality) = (positions > 0).then(|| ModalTokens {
+                positions: vec![positions as i64 - 1],
+                features: Array2::zeros((1, config.image_token_size)),
+            });
+        }
         let ids = [config.bos_token_id, config.answer_token_id];
         let mut reading = self.read(&tokens, &ids)?;
         reading.start(&ids)?;
@@ -103,10 +174,16 @@ impl Decoder {
     }
 
     /// Begins a sequence whose prefix is `tokens` and then the token ids `prompt`.
-    pub(crate) fn read(&mut self, tokens: &ImageTokens, prompt: &[u32]) -> Result<Reading<'_>> {
-        let mut prefix = self.project(tokens)?;
+    pub(crate) fn read(&mut self, tokens: &Tokens, prompt: &[u32]) -> Result<Reading<'_>> {
+        let (width, mut prefix) = (self.width, Vec::new());
+        for (modality, some) in tokens.present() {
+            let projector = self.projectors.get_mut(modality).as_mut();
+            let projector =
+                projector.ok_or_else(|| Error::Tokens(format!("{modality} is not read")))?;
+            prefix.extend(projector.run(some, width)?);
+        }
         let embedded = self.embed(prompt)?;
-        let shape = [1, prompt.len(), self.width];
+        let shape = [1, prompt.len(), width];
         prefix.extend(elements(
             self.embed.path(),
             "inputs_embeds",
@@ -114,39 +191,19 @@ impl Decoder {
             &shape,
         )?);
         Ok(Reading {
-            prefix_length: tokens.positions.len() + prompt.len(),
+            prefix_length: tokens.count() + prompt.len(),
+            tokens: tokens.count(),
             prefix,
             cache: Vec::new(),
             cached: 0,
+            looked_at: None,
             decoder: self,
         })
     }
 
-    /// Embeddings of image tokens, one row of `width` after another.
-    fn project(&mut self, tokens: &ImageTokens) -> Result<Vec<f32>> {
-        let count = tokens.positions.len();
-        let features = tokens.features.as_standard_layout();
-        let features = features.as_slice().unwrap_or_default();
-        let path = self.projector.path();
-        let bad = |error: ort::Error| failed(path, error.to_string());
-        let shape = [1, count, tokens.features.ncols()];
-        let inputs = vec![
-            (
-                Cow::from("image_tokens"),
-                TensorRef::from_array_view((shape, features))
-                    .map_err(bad)?
-                    .into(),
-            ),
-            (
-                Cow::from("positions"),
-                TensorRef::from_array_view(([1, count], &tokens.positions[..]))
-                    .map_err(bad)?
-                    .into(),
-            ),
-        ];
-        let value = self.projector.run_for(inputs, "image_embeds")?;
-        let shape = [1, count, self.width];
-        Ok(elements(self.projector.path(), "image_embeds", &value, &shape)?.to_vec())
+    /// Whether the decoder tells what it attends to.
+    pub(crate) fn attends(&self) -> bool {
+        self.attends
     }
 
     /// Embeddings of token ids, [1, ids, width].
@@ -159,7 +216,8 @@ impl Decoder {
     }
 
     /// Reads `embeds`, [1, `count`, width], after the `cached` positions in `cache`, which then holds them too.
-    /// Returns the logits of the last `rows` positions read.
+    /// Returns the logits of the last `rows` positions read, and adds to `looked_at` the attention that those pay to each
+    /// of the first positions.
     fn forward(
         &mut self,
         embeds: SessionInputValue<'_>,
@@ -167,6 +225,7 @@ impl Decoder {
         cache: &mut Vec<DynValue>,
         cached: usize,
         rows: usize,
+        looked_at: Option<&mut Vec<f32>>,
     ) -> Result<Vec<f32>> {
         let total = cached + count;
         let path = self.decoder.path().to_path_buf();
@@ -200,6 +259,15 @@ impl Decoder {
             elements(&path, name, value, &[1, self.heads, total, self.head_dim])?;
         }
         *cache = present;
+        if let Some(looked_at) = looked_at {
+            let attention = take(ATTENTION)?;
+            let attention = elements(&path, ATTENTION, &attention, &[1, count, total])?;
+            for row in attention.chunks_exact(total).skip(count - rows) {
+                for (sum, weight) in looked_at.iter_mut().zip(row) {
+                    *sum += weight;
+                }
+            }
+        }
         let logits = elements(&path, "logits", &logits, &[1, count, self.vocabulary])?;
         Ok(logits[(count - rows) * self.vocabulary..].to_vec())
     }
@@ -208,15 +276,32 @@ impl Decoder {
 /// A sequence being read: its prefix, and the KV cache of what was read.
 pub(crate) struct Reading<'d> {
     decoder: &'d mut Decoder,
-    /// Embeddings of image and prompt, one row after another.
+    /// Embeddings of tokens and prompt, one row after another.
     prefix: Vec<f32>,
     prefix_length: usize,
+    /// How many of the prefix's first positions are tokens.
+    tokens: usize,
+    /// The attention paid to each of those so far, if it is wanted.
+    looked_at: Option<Vec<f32>>,
     /// Each layer's key and value, [1, heads, `cached`, head_dim]; empty while nothing is cached.
     cache: Vec<DynValue>,
     cached: usize,
 }
 
 impl Reading<'_> {
+    /// From now on sums up the attention that each position which predicts a piece pays to each token.
+    pub(crate) fn watch(&mut self) {
+        self.looked_at = self.decoder.attends.then(|| vec![0.0; self.tokens]);
+    }
+
+    /// The attention paid to each token, all together 1; `None` if it is not known or none was paid.
+    pub(crate) fn saliency(&self) -> Option<Vec<f32>> {
+        let looked_at = self.looked_at.as_ref()?;
+        let sum: f32 = looked_at.iter().sum();
+        (sum > 0.0 && sum.is_finite())
+            .then(|| looked_at.iter().map(|weight| weight / sum).collect())
+    }
+
     /// Forgets all but the first `length` cached positions.
     fn truncate(&mut self, length: usize) -> Result<()> {
         if length >= self.cached {
@@ -261,9 +346,14 @@ impl LanguageModel for Reading<'_> {
             .map_err(|error| failed(&path, error.to_string()))?;
         self.cache.clear();
         let rows = tokens.len() + 1;
-        let logits = self
-            .decoder
-            .forward(embeds.into(), count, &mut self.cache, 0, rows)?;
+        let logits = self.decoder.forward(
+            embeds.into(),
+            count,
+            &mut self.cache,
+            0,
+            rows,
+            self.looked_at.as_mut(),
+        )?;
         self.cached = count;
         Array2::from_shape_vec((rows, self.decoder.vocabulary), logits)
             .map_err(|error| failed(&path, error.to_string()))
@@ -272,9 +362,14 @@ impl LanguageModel for Reading<'_> {
     fn step(&mut self, keep: usize, token: u32) -> Result<Array1<f32>> {
         self.truncate(self.prefix_length + keep)?;
         let embeds = self.decoder.embed(&[token])?;
-        let logits = self
-            .decoder
-            .forward(embeds.into(), 1, &mut self.cache, self.cached, 1)?;
+        let logits = self.decoder.forward(
+            embeds.into(),
+            1,
+            &mut self.cache,
+            self.cached,
+            1,
+            self.looked_at.as_mut(),
+        )?;
         self.cached += 1;
         Ok(Array1::from_vec(logits))
     }

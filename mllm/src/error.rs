@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Provider;
+use crate::tokens::Modality;
 
 /// The mend for a file that an exporter wrote, or a download broke.
 pub(crate) const RESTORE: &str =
@@ -54,10 +55,18 @@ pub enum Error {
     /// A video frame's planes don't hold the picture that its format and size promise.
     #[error("video frame: {0}")]
     Frame(String),
-    /// Features or image tokens that don't fit the model.
-    #[error("image tokens: {0}")]
+    /// Features or tokens that don't fit the model.
+    #[error("tokens: {0}")]
     Tokens(String),
-    /// Features of another vision encoder than the model was trained on.
+    /// Tokens of a modality that the model does not read.
+    #[error("model `{model}` reads no {modality}: leave the stream out, or use a model that does")]
+    Unread {
+        /// What the tokens are of.
+        modality: Modality,
+        /// Name of the model.
+        model: String,
+    },
+    /// Features of another encoder than the model was trained on.
     #[error(
         "features were encoded by `{found}` ({found_sha256}), this model reads `{reads}` ({reads_sha256}): \
          run models of one release on edge and cloud"

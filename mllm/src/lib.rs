@@ -1,8 +1,9 @@
-//! The multimodal model on ONNX Runtime: vision encoder, draft, verification.
+//! The multimodal model on ONNX Runtime: encoders, draft, verification.
 //!
 //! A model is a folder in the layout of Hugging Face's ONNX exports. On the edge, [`Probe`] turns a [`Frame`] into
-//! early features and [`Trunk`] turns those into image tokens; [`CaptionModel::draft`] writes a caption from any
-//! subset of them ([`ImageTokens`]). In the cloud, [`CaptionModel::verify`] judges such a draft token by token with a
+//! early features and [`Trunk`] turns those into image tokens; [`HopNetwork`] turns half a second of sound
+//! ([`LogMel`]) or of sensor samples into theirs. [`CaptionModel::draft`] writes a caption, or an answer, from any
+//! subset of them ([`Tokens`]); [`CaptionModel::modal`] says how much each modality contributed. In the cloud, [`CaptionModel::verify`] judges such a draft token by token with a
 //! larger model.
 //!
 //! ONNX Runtime is a shared library loaded at run time: see [`runtime::init`].
@@ -13,19 +14,27 @@ mod decoder;
 mod error;
 pub mod frame;
 pub mod generate;
+mod hop;
+pub mod log_mel;
 pub mod logits;
+pub mod modal;
 mod network;
 pub mod preprocess;
 pub mod runtime;
+mod speech;
 pub mod tokens;
 pub mod verify;
 mod vision;
 
-pub use caption::{Caption, CaptionModel, Verified};
-pub use config::{Config, EncoderId};
+pub use caption::{Caption, CaptionModel, Saliency, Verified};
+pub use config::{Config, EncoderId, HopEncoder};
 pub use error::{Error, Result};
 pub use frame::Frame;
+pub use hop::{HopNetwork, HopOutput};
+pub use log_mel::LogMel;
+pub use modal::Modal;
 pub use runtime::{Options, Provider};
-pub use tokens::ImageTokens;
+pub use speech::SpeechDetector;
+pub use tokens::{ByModality, ModalTokens, Modality, Tokens};
 pub use verify::Agreement;
 pub use vision::{Probe, ProbeOutput, Trunk};

@@ -29,6 +29,11 @@ impl Port {
         Self::new(name, TensorElementType::Int64, shape)
     }
 
+    /// One i64 without dimensions.
+    pub(crate) fn scalar(name: impl Into<String>) -> Self {
+        Self::new(name, TensorElementType::Int64, Vec::new())
+    }
+
     fn new(name: impl Into<String>, dtype: TensorElementType, shape: impl Into<Vec<i64>>) -> Self {
         Self {
             name: name.into(),
@@ -83,6 +88,14 @@ impl Network {
     /// The provider that runs it.
     pub(crate) fn provider(&self) -> Provider {
         self.provider
+    }
+
+    /// Whether it has an output of this name.
+    pub(crate) fn gives(&self, output: &str) -> bool {
+        self.session
+            .outputs()
+            .iter()
+            .any(|outlet| outlet.name() == output)
     }
 
     pub(crate) fn path(&self) -> &Path {

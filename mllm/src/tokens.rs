@@ -1,21 +1,178 @@
-//! Image tokens: a picture, or what was kept of it, as the language models read it; and how they travel.
+//! Tokens: what was kept of a window's picture, sound and sensors, as the language models read it; and how they travel.
+
+use std::fmt;
 
 use ndarray::{Array2, Axis};
 
-use crate::{Config, Error, Result};
+use crate::{Config, EncoderId, Error, Result};
 
-/// A subset of a picture's tokens, in ascending order of position.
+/// What a token is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Modality {
+    /// A patch of a picture.
+    Video,
+    /// A band and quarter of a hop of sound.
+    Audio,
+    /// A channel and half of a hop of sensor samples.
+    Sensor,
+}
+
+impl Modality {
+    /// All, in the order in which the models read them.
+    pub const ALL: [Self; 3] = [Self::Video, Self::Audio, Self::Sensor];
+
+    /// How many positions a window has of it in a model with `config`; 0 if that does not read it.
+    pub fn positions(self, config: &Config) -> usize {
+        let hops = |encoder: &Option<crate::config::HopEncoder>| {
+            encoder
+                .as_ref()
+                .map_or(0, |encoder| encoder.tokens * encoder.hops)
+        };
+        match self {
+            Self::Video => config.image_tokens,
+            Self::Audio => hops(&config.audio_encoder),
+            Self::Sensor => hops(&config.sensor_encoder),
+        }
+    }
+
+    /// The encoder of it whose tokens a model with `config` reads.
+    pub fn encoder(self, config: &Config) -> Option<&EncoderId> {
+        match self {
+            Self::Video => Some(&config.vision_encoder),
+            Self::Audio => config.audio_encoder.as_ref().map(|hop| &hop.encoder),
+            Self::Sensor => config.sensor_encoder.as_ref().map(|hop| &hop.encoder),
+        }
+    }
+
+    /// Positions of one sample (a frame, a hop), and columns of them.
+    fn sample(self, config: &Config) -> (usize, usize) {
+        let hop = |encoder: &Option<crate::config::HopEncoder>| {
+            encoder
+                .as_ref()
+                .map_or((0, 0), |encoder| (encoder.tokens, encoder.columns))
+        };
+        match self {
+            Self::Video => (config.image_tokens, config.image_tokens.isqrt()),
+            Self::Audio => hop(&config.audio_encoder),
+            Self::Sensor => hop(&config.sensor_encoder),
+        }
+    }
+}
+
+impl fmt::Display for Modality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Video => "video",
+            Self::Audio => "audio",
+            Self::Sensor => "sensor",
+        })
+    }
+}
+
+/// One value for each modality.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ByModality<T> {
+    /// Of the picture.
+    pub video: T,
+    /// Of the sound.
+    pub audio: T,
+    /// Of the sensors.
+    pub sensor: T,
+}
+
+impl<T> ByModality<T> {
+    /// The value of one.
+    pub fn get(&self, modality: Modality) -> &T {
+        match modality {
+            Modality::Video => &self.video,
+            Modality::Audio => &self.audio,
+            Modality::Sensor => &self.sensor,
+        }
+    }
+
+    /// The value of one, to be changed.
+    pub fn get_mut(&mut self, modality: Modality) -> &mut T {
+        match modality {
+            Modality::Video => &mut self.video,
+            Modality::Audio => &mut self.audio,
+            Modality::Sensor => &mut self.sensor,
+        }
+    }
+}
+
+/// What the models read of a window: at least one token of some modality.
+pub type Tokens = ByModality<Option<ModalTokens>>;
+
+impl Tokens {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.present()
+            .map(|(_, tokens)| tokens.positions.len())
+            .sum()
+    }
+
+    /// The modalities that there are tokens of, in reading order.
+    pub fn present(&self) -> impl Iterator<Item = (Modality, &ModalTokens)> {
+        Modality::ALL.into_iter().filter_map(|modality| {
+            let tokens = self.get(modality).as_ref()?;
+            (!tokens.positions.is_empty()).then_some((modality, tokens))
+        })
+    }
+
+    /// The same without one modality.
+    pub fn without(&self, modality: Modality) -> Self {
+        let mut rest = self.clone();
+        *rest.get_mut(modality) = None;
+        rest
+    }
+
+    /// What arrives after these were sent: each row quantised and restored.
+    pub fn as_received(&self) -> Self {
+        let received = |tokens: &Option<ModalTokens>| tokens.as_ref().map(ModalTokens::as_received);
+        Self {
+            video: received(&self.video),
+            audio: received(&self.audio),
+            sensor: received(&self.sensor),
+        }
+    }
+
+    /// Checks that a model with `config` can read these.
+    ///
+    /// # Errors
+    /// [`Error::Tokens`] if there are none at all, if the model does not read a modality, if positions are out of range or
+    /// not ascending, if features have another size, or if one is not finite.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        if self.count() == 0 {
+            return Err(Error::Tokens("there are none".to_owned()));
+        }
+        for (modality, tokens) in self.present() {
+            tokens.check(modality, config)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ModalTokens> for Tokens {
+    fn from(video: ModalTokens) -> Self {
+        Self {
+            video: Some(video),
+            ..Self::default()
+        }
+    }
+}
+
+/// A subset of the tokens of one modality in a window, in ascending order of position.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ImageTokens {
-    /// Position of each token in the picture, row by row from the top left: 0 to one less than
-    /// [`Config::image_tokens`], each at most once, ascending.
+pub struct ModalTokens {
+    /// Position of each token: sample by sample, within a sample row by row from the top left. From 0 to one less than
+    /// [`Modality::positions`], each at most once, ascending.
     pub positions: Vec<i64>,
     /// One row for each position, [`Config::image_token_size`] wide.
     pub features: Array2<f32>,
 }
 
-impl ImageTokens {
-    /// All tokens of a picture: `features` has one row for each position, as [`Trunk::run`](crate::Trunk::run) gives.
+impl ModalTokens {
+    /// All tokens: `features` has one row for each position, as the encoders give them.
     pub fn all(features: Array2<f32>) -> Self {
         Self {
             positions: (0..features.nrows() as i64).collect(),
@@ -34,18 +191,23 @@ impl ImageTokens {
         }
     }
 
-    /// Tokens that came over the wire, each `(y, x, scale, steps)` of a square grid, as the sender's model read them.
+    /// Tokens of `modality` that came over the wire, each `(t, y, x, scale, steps)`, as the sender's model read them.
     ///
     /// # Errors
-    /// [`Error::Encoder`] if `encoder` and its `sha256` are not what the model of `config` reads, [`Error::Tokens`] if the
-    /// tokens are not all of one length. What else the model asks of them is checked where it reads them.
+    /// [`Error::Unread`] if the model of `config` does not read the modality, [`Error::Encoder`] if `encoder` and its
+    /// `sha256` are not what it reads, [`Error::Tokens`] if the tokens are not all of one length. What else the model
+    /// asks of them is checked where it reads them.
     pub fn received<'a>(
+        modality: Modality,
         config: &Config,
         encoder: &str,
         sha256: &str,
-        tokens: impl IntoIterator<Item = (u16, u16, f32, &'a [i8])>,
+        tokens: impl IntoIterator<Item = (u16, u16, u16, f32, &'a [i8])>,
     ) -> Result<Self> {
-        let reads = &config.vision_encoder;
+        let reads = modality.encoder(config).ok_or_else(|| Error::Unread {
+            modality,
+            model: config.name.clone(),
+        })?;
         if encoder != reads.id || sha256 != reads.sha256 {
             return Err(Error::Encoder {
                 found: encoder.to_owned(),
@@ -54,21 +216,23 @@ impl ImageTokens {
                 reads_sha256: reads.sha256.clone(),
             });
         }
-        let width = config.image_tokens.isqrt() as i64;
-        let (mut positions, mut features) = (Vec::new(), Vec::new());
-        for (y, x, scale, steps) in tokens {
-            positions.push(i64::from(y) * width + i64::from(x));
+        let (sample, columns) = modality.sample(config);
+        let (mut rows, mut features) = (Vec::new(), Vec::new());
+        for (t, y, x, scale, steps) in tokens {
+            let position =
+                i64::from(t) * sample as i64 + i64::from(y) * columns as i64 + i64::from(x);
+            rows.push((position, features.len()));
             features.extend(restore(scale, steps));
         }
-        let shape = (
-            positions.len(),
-            features.len().checked_div(positions.len()).unwrap_or(0),
-        );
-        let features = Array2::from_shape_vec(shape, features)
+        let width = features.len().checked_div(rows.len()).unwrap_or(0);
+        let all = Array2::from_shape_vec((rows.len(), width), features)
             .map_err(|_| Error::Tokens("they are not all of one length".to_owned()))?;
+        // On the wire they may come in any order.
+        rows.sort_unstable();
+        let order: Vec<usize> = rows.iter().map(|(_, start)| start / width.max(1)).collect();
         Ok(Self {
-            positions,
-            features,
+            positions: rows.iter().map(|(position, _)| *position).collect(),
+            features: all.select(Axis(0), &order),
         })
     }
 
@@ -84,16 +248,16 @@ impl ImageTokens {
         received
     }
 
-    /// Checks that a model with `config` can read these.
-    ///
-    /// # Errors
-    /// [`Error::Tokens`] if there are none, if positions are out of range or not ascending, if features have another
-    /// size, or if one is not finite.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    fn check(&self, modality: Modality, config: &Config) -> Result<()> {
+        let possible = modality.positions(config);
+        if possible == 0 {
+            return Err(Error::Unread {
+                modality,
+                model: config.name.clone(),
+            });
+        }
         let (rows, columns) = self.features.dim();
-        let problem = if self.positions.is_empty() {
-            "there are none".to_string()
-        } else if rows != self.positions.len() {
+        let problem = if rows != self.positions.len() {
             format!(
                 "{rows} rows of features for {} positions",
                 self.positions.len()
@@ -103,13 +267,10 @@ impl ImageTokens {
                 "features are {columns} wide, the model reads {}",
                 config.image_token_size
             )
-        } else if let Some(position) = (self.positions.iter())
-            .find(|&&position| !(0..config.image_tokens as i64).contains(&position))
+        } else if let Some(position) =
+            (self.positions.iter()).find(|&&position| !(0..possible as i64).contains(&position))
         {
-            format!(
-                "position {position} is not within the {} of a picture",
-                config.image_tokens
-            )
+            format!("position {position} is not within the {possible} of a window")
         } else if let Some(pair) = self.positions.windows(2).find(|pair| pair[0] >= pair[1]) {
             format!(
                 "position {} comes after {}: they must ascend",
@@ -124,7 +285,7 @@ impl ImageTokens {
         } else {
             return Ok(());
         };
-        Err(Error::Tokens(problem))
+        Err(Error::Tokens(format!("{modality}: {problem}")))
     }
 }
 
@@ -208,20 +369,22 @@ mod tests {
     #[test]
     fn kept_tokens_ascend_and_carry_their_rows() {
         let features = array![[0.0], [1.0], [2.0], [3.0]];
-        let kept = ImageTokens::kept(&features, &[false, true, false, true]);
+        let kept = ModalTokens::kept(&features, &[false, true, false, true]);
         assert_eq!(kept.positions, [1, 3]);
         assert_eq!(kept.features, array![[1.0], [3.0]]);
-        assert_eq!(ImageTokens::all(features).positions, [0, 1, 2, 3]);
+        assert_eq!(ModalTokens::all(features).positions, [0, 1, 2, 3]);
     }
 
     #[test]
     fn what_a_model_cannot_read_is_refused() {
         let config = config(); // 4 positions of size 2
-        let tokens = |positions: &[i64], rows: usize, value: f32, width: usize| ImageTokens {
+        let tokens = |positions: &[i64], rows: usize, value: f32, width: usize| ModalTokens {
             positions: positions.to_vec(),
             features: Array2::from_elem((rows, width), value),
         };
-        tokens(&[0, 3], 2, 1.0, 2).check(&config).unwrap();
+        Tokens::from(tokens(&[0, 3], 2, 1.0, 2))
+            .check(&config)
+            .unwrap();
         for (wrong, word) in [
             (tokens(&[], 0, 1.0, 2), "none"),
             (tokens(&[0, 3], 1, 1.0, 2), "1 rows"),
@@ -232,7 +395,7 @@ mod tests {
             (tokens(&[1, 1], 2, 1.0, 2), "ascend"),
             (tokens(&[0, 3], 2, f32::NAN, 2), "NaN"),
         ] {
-            let error = wrong.check(&config).unwrap_err().to_string();
+            let error = Tokens::from(wrong).check(&config).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
     }

@@ -46,7 +46,9 @@ impl Probe {
     pub fn load(folder: &Path, options: impl Into<Options>) -> Result<Self> {
         let config = Config::load(folder)?;
         let preprocessor = PreprocessorConfig::load(folder)?;
-        config.vision_encoder.check(folder)?;
+        config
+            .vision_encoder
+            .check(folder, "vision_encoder", &[files::PROBE, files::TRUNK])?;
         let (height, width) = (preprocessor.size.height, preprocessor.size.width);
         let network = Network::load(
             &folder.join(files::PROBE),
@@ -131,7 +133,9 @@ impl Trunk {
     /// As for [`Probe::load`].
     pub fn load(folder: &Path, options: impl Into<Options>) -> Result<Self> {
         let config = Config::load(folder)?;
-        config.vision_encoder.check(folder)?;
+        config
+            .vision_encoder
+            .check(folder, "vision_encoder", &[files::PROBE, files::TRUNK])?;
         let (positions, width) = (config.image_tokens, config.image_token_size);
         let network = Network::load(
             &folder.join(files::TRUNK),

@@ -5,14 +5,14 @@
 mod common;
 
 use mllm::frame::{Colour, Format, Frame, Plane};
-use mllm::{Agreement, CaptionModel, Error, ImageTokens, Options, Probe, Provider, Trunk};
+use mllm::{Agreement, CaptionModel, Error, ModalTokens, Options, Probe, Provider, Tokens, Trunk};
 use ndarray::Array2;
 
-fn tokens(features: &Array2<f32>, positions: &[usize]) -> ImageTokens {
+fn tokens(features: &Array2<f32>, positions: &[usize]) -> Tokens {
     let keep: Vec<bool> = (0..features.nrows())
         .map(|p| positions.contains(&p))
         .collect();
-    ImageTokens::kept(features, &keep)
+    ModalTokens::kept(features, &keep).into()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn what_cannot_be_read_is_refused() {
     let mut model = CaptionModel::load(&common::model("msao-edge"), Provider::Cpu).unwrap();
     let config = model.config().clone();
     let features = Array2::<f32>::zeros((config.image_tokens, config.image_token_size));
-    let all = ImageTokens::all(features.clone());
+    let all = Tokens::from(ModalTokens::all(features.clone()));
     let error = model.draft(&tokens(&features, &[]), "").unwrap_err();
     assert!(matches!(error, Error::Tokens(_)), "{error}");
     let error = model.draft(&all, &"word ".repeat(1000)).unwrap_err();
@@ -123,7 +123,10 @@ fn degenerate_frames_have_finite_tokens() {
         );
         let features = trunk.run(&seen.features).unwrap();
         model
-            .draft(&ImageTokens::all(features).as_received(), "describe")
+            .draft(
+                &Tokens::from(ModalTokens::all(features).as_received()),
+                "describe",
+            )
             .unwrap();
     }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::thread;
 
-use mllm::{Agreement, CaptionModel, ImageTokens, Probe, Provider, Trunk};
+use mllm::{Agreement, CaptionModel, ModalTokens, Probe, Provider, Tokens, Trunk};
 use rand_pcg::Pcg32;
 
 /// What a run over some pictures found.
@@ -38,9 +38,9 @@ fn check(pictures: &[Vec<u8>], seed: u64) -> Found {
         let features = trunk.run(&seen.features).unwrap();
         // Every eighth picture whole, the rest in part, as they travel.
         let tokens = if index % 8 == 0 {
-            ImageTokens::all(features)
+            Tokens::from(ModalTokens::all(features))
         } else {
-            ImageTokens::kept(&features, &common::subset(&mut random, features.nrows()))
+            ModalTokens::kept(&features, &common::subset(&mut random, features.nrows())).into()
         };
         let tokens = tokens.as_received();
 

@@ -192,12 +192,12 @@ pub enum Error {
     },
 }
 
-/// What a window holds of one video stream.
+/// What a window holds of one stream.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VideoStream<'a> {
+pub struct Stream<'a> {
     /// The stream's name.
     pub name: &'a str,
-    /// Id of the vision encoder; empty if the window does not tell.
+    /// Id of its encoder; empty if the window does not tell.
     pub encoder: &'a str,
     /// SHA-256 of the encoder; empty if the window does not tell.
     pub encoder_sha256: &'a str,
@@ -206,19 +206,19 @@ pub struct VideoStream<'a> {
 }
 
 impl FeatureWindow {
-    /// The video stream whose token comes first: the one that is captioned. `None` without a video token.
-    pub fn video(&self) -> Option<VideoStream<'_>> {
+    /// The stream of a modality whose token comes first: the one that the models read. `None` without a token of it.
+    pub fn stream(&self, modality: Modality) -> Option<Stream<'_>> {
         let mut tokens = self
             .tokens
             .iter()
-            .filter(|t| t.modality == Modality::Video)
+            .filter(|t| t.modality == modality)
             .peekable();
         let name = tokens.peek()?.stream.as_str();
         let report = self
             .modalities
             .iter()
-            .find(|r| r.modality == Modality::Video && r.stream == name);
-        Some(VideoStream {
+            .find(|r| r.modality == modality && r.stream == name);
+        Some(Stream {
             name,
             encoder: report.map_or("", |r| &r.encoder),
             encoder_sha256: report.map_or("", |r| &r.encoder_sha256),

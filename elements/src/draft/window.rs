@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use broker::{DraftReport, FeatureWindow};
-use mllm::{CaptionModel, Config, ImageTokens};
+use mllm::{CaptionModel, Config, ModalTokens, Modality, Tokens};
 use offload::Action;
 
 /// Why a window could not be drafted.
@@ -15,9 +15,9 @@ pub(super) enum Error {
     Model(#[from] mllm::Error),
 }
 
-/// Drafts a caption of the window's image, if it has one, and sets the decision to verify it.
+/// Drafts a caption of the window, if it holds tokens, and sets the decision to verify it.
 pub(super) fn draft(model: &mut CaptionModel, window: &mut FeatureWindow) -> Result<(), Error> {
-    let Some(tokens) = image(window, model.config())? else {
+    let Some(tokens) = tokens(window, model.config())? else {
         return Ok(());
     };
     let caption = model.draft(&tokens, &window.prompt)?;
@@ -36,19 +36,20 @@ pub(super) fn draft(model: &mut CaptionModel, window: &mut FeatureWindow) -> Res
     Ok(())
 }
 
-/// The tokens of the window's video stream.
-fn image(window: &FeatureWindow, config: &Config) -> Result<Option<ImageTokens>, Error> {
-    let Some(video) = window.video() else {
-        return Ok(None);
-    };
-    let tokens = video
-        .tokens
-        .iter()
-        .map(|t| (t.y, t.x, t.scale, t.feature.as_slice()));
-    Ok(Some(ImageTokens::received(
-        config,
-        video.encoder,
-        video.encoder_sha256,
-        tokens,
-    )?))
+/// What the window holds of each modality; `None` if it holds no tokens.
+fn tokens(window: &FeatureWindow, config: &Config) -> Result<Option<Tokens>, Error> {
+    let mut tokens = Tokens::default();
+    for (sent, read) in [
+        (broker::Modality::Video, Modality::Video),
+        (broker::Modality::Audio, Modality::Audio),
+        (broker::Modality::Sensor, Modality::Sensor),
+    ] {
+        let Some(stream) = window.stream(sent) else {
+            continue;
+        };
+        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()));
+        let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
+        *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
+    }
+    Ok((tokens.count() > 0).then_some(tokens))
 }
