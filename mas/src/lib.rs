@@ -19,6 +19,7 @@
 pub mod fused;
 pub mod gate;
 pub mod luma;
+pub mod scene;
 mod meter;
 pub mod select;
 pub mod spatial;
