@@ -115,4 +115,15 @@ fn the_meta_survives_copies() {
     MasMeta::put(region.get_mut().unwrap(), camera.frame(&[]));
     assert_eq!(MasMeta::of(&region).unwrap().frame, 1);
     assert_eq!(region.iter_meta::<MasMeta>().count(), 1);
+
+    // The hops that end in one buffer, in order of time.
+    let hops = vec![camera.frame(&[]), camera.frame(&[])];
+    MasMeta::put_all(region.get_mut().unwrap(), hops);
+    let copy = region.copy_deep().unwrap();
+    let numbers: Vec<u64> = MasMeta::all(&copy).iter().map(|hop| hop.frame).collect();
+    assert_eq!(numbers, [2, 3]);
+    assert_eq!(MasMeta::of(&copy).unwrap().frame, 3);
+    let mut bare = timed(800);
+    MasMeta::put_all(bare.get_mut().unwrap(), Vec::new());
+    assert!(bare.meta::<MasMeta>().is_none() && MasMeta::all(&bare).is_empty());
 }

@@ -7,7 +7,7 @@ use common::*;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoFormat;
-use gstmsao::meta::{FrameMas, MasMeta};
+use gstmsao::meta::{Features, MasMeta, Measured};
 
 const WIDTH: u32 = 96;
 const HEIGHT: u32 = 64;
@@ -55,15 +55,22 @@ fn buffer(bytes: Vec<u8>, ms: u64) -> gst::Buffer {
 }
 
 impl Fixture {
-    fn push(&mut self, buffer: gst::Buffer) -> std::sync::Arc<FrameMas> {
+    fn push(&mut self, buffer: gst::Buffer) -> std::sync::Arc<Measured> {
         let pts = buffer.pts();
         let out = self.harness.push_and_pull(buffer).unwrap();
         assert_eq!(out.pts(), pts);
         MasMeta::of(&out).unwrap()
     }
 
-    fn picture(&mut self, x: usize, ms: u64) -> std::sync::Arc<FrameMas> {
+    fn picture(&mut self, x: usize, ms: u64) -> std::sync::Arc<Measured> {
         self.push(picture(VideoFormat::I420, WIDTH, HEIGHT, x, ms))
+    }
+}
+
+fn features(frame: &Measured) -> &std::sync::Arc<ndarray::Array3<f32>> {
+    match &frame.features {
+        Features::Frame(features) => features,
+        Features::Tokens(tokens) => panic!("a frame of tokens: {tokens:?}"),
     }
 }
 
@@ -72,16 +79,14 @@ fn the_probe_runs_on_the_first_frame_on_change_and_on_the_heartbeat() {
     let mut fixture = videomas(VideoFormat::I420);
     let first = fixture.picture(16, 0);
     assert_eq!((first.frame, first.t0, first.probed), (0, 1.0, true));
-    assert_eq!(
-        (first.measurement.s.len(), first.features.dim()),
-        (49, (24, 56, 56))
-    );
+    assert_eq!((first.measurement.s.len(), first.columns), (49, 7));
+    assert_eq!(features(&first).dim(), (24, 56, 56));
     assert!(first.measurement.u.iter().all(|u| *u == 1.0));
     assert_eq!(first.encoder.sha256.len(), 64);
 
     let still = fixture.picture(16, 100);
     assert_eq!((still.frame, still.t0, still.probed), (1, 0.0, false));
-    assert!(std::sync::Arc::ptr_eq(&still.features, &first.features));
+    assert!(std::sync::Arc::ptr_eq(features(&still), features(&first)));
 
     // What is marked as sent is no longer new, also in frames that the probe does not see.
     first.mark_sent(0..49);

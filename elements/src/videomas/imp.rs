@@ -9,7 +9,7 @@ use gst_base::subclass::prelude::*;
 
 use super::frame;
 use super::measure::{Failure, Settings, State, Stats};
-use crate::meta::{FrameMas, MasMeta};
+use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
 use crate::{lock, running_time};
 
@@ -30,7 +30,7 @@ pub struct VideoMas {
 }
 
 impl VideoMas {
-    fn post(&self, mas: &FrameMas, pts: Option<gst::ClockTime>) {
+    fn post(&self, mas: &Measured, pts: Option<gst::ClockTime>) {
         let value = mas.measurement.mas;
         let structure = gst::Structure::builder("msao-mas")
             .field("frame", mas.frame)

@@ -9,7 +9,7 @@ use ndarray::{Array2, Array3};
 
 use super::frame::{self, Unreadable};
 use crate::lock;
-use crate::meta::FrameMas;
+use crate::meta::{Features, Measured};
 use crate::model::{ModelSettings, load_error};
 
 /// A picture is black if no block's mean luma is above this.
@@ -127,7 +127,7 @@ impl State {
         running: Option<gst::ClockTime>,
         settings: &Settings,
         stats: &Mutex<Stats>,
-    ) -> Result<FrameMas, Failure> {
+    ) -> Result<Measured, Failure> {
         let info = self
             .info
             .as_ref()
@@ -184,13 +184,15 @@ impl State {
         if probed.measurement.has_non_finite() {
             flags.push("non-finite");
         }
-        let mas = FrameMas {
+        let mas = Measured {
+            modality: broker::Modality::Video,
             frame: self.frame,
             t0: change.score,
             probed: ask,
             measurement: Arc::clone(&probed.measurement),
-            features: Arc::clone(&probed.features),
+            features: Features::Frame(Arc::clone(&probed.features)),
             encoder: Arc::clone(&self.encoder),
+            columns: columns(probed.measurement.s.len()),
             meter: Arc::clone(&self.meter),
             flags,
         };
@@ -214,5 +216,15 @@ impl State {
                 false
             }
         }
+    }
+}
+
+/// Columns of a square grid of positions; all of them if it is none.
+fn columns(positions: usize) -> usize {
+    let side = positions.isqrt();
+    if side * side == positions {
+        side.max(1)
+    } else {
+        positions
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mas::Measurement;
 
-use crate::meta::FrameMas;
+use crate::meta::Measured;
 
 /// A frame counts as worth as much as the best one if it reaches this share of it.
 const ABOUT_THE_BEST: f32 = 0.95;
@@ -15,18 +15,18 @@ pub(super) struct Stream {
     /// Frames that entered the gate.
     pub frames_in: u32,
     /// Those that it kept, in order of time.
-    pub kept: Vec<Arc<FrameMas>>,
+    pub kept: Vec<Arc<Measured>>,
 }
 
 /// The frame that stands for a stream, measured against what has been sent by now.
 pub(super) struct Chosen {
-    pub frame: Arc<FrameMas>,
+    pub frame: Arc<Measured>,
     pub now: Measurement,
 }
 
 impl Stream {
     /// Adds a kept frame.
-    pub fn keep(&mut self, frame: Arc<FrameMas>) {
+    pub fn keep(&mut self, frame: Arc<Measured>) {
         self.frames_in += 1;
         self.kept.push(frame);
     }
@@ -61,27 +61,30 @@ mod tests {
     use ndarray::{Array2, Array3};
 
     use super::*;
+    use crate::meta::Features;
 
     /// Frames of one stream in which position 1 holds each of `values` in turn.
-    fn frames(values: &[f32]) -> Vec<Arc<FrameMas>> {
+    fn frames(values: &[f32]) -> Vec<Arc<Measured>> {
         let meter = Arc::new(Mutex::new(Meter::new(MeterSettings::default()).unwrap()));
         let encoder = Arc::new(mllm::EncoderId {
             id: "e".into(),
             sha256: "0".into(),
         });
-        let mut frames: Vec<Arc<FrameMas>> = Vec::new();
+        let mut frames: Vec<Arc<Measured>> = Vec::new();
         for (index, value) in values.iter().enumerate() {
             let mut grid =
                 Array2::from_shape_fn((4, 8), |(p, c)| ((p * 5 + c * 3) % 7) as f32 - 3.0);
             grid.row_mut(1).mapv_inplace(|v| v * value);
             let measurement = Arc::new(crate::lock(&meter).measure(grid.view()));
-            frames.push(Arc::new(FrameMas {
+            frames.push(Arc::new(Measured {
+                modality: broker::Modality::Video,
                 frame: index as u64,
                 t0: 0.0,
                 probed: true,
                 measurement,
-                features: Arc::new(Array3::zeros((24, 56, 56))),
+                features: Features::Frame(Arc::new(Array3::zeros((24, 56, 56)))),
                 encoder: Arc::clone(&encoder),
+                columns: 4,
                 meter: Arc::clone(&meter),
                 flags: Vec::new(),
             }));
@@ -92,7 +95,7 @@ mod tests {
         frames
     }
 
-    fn chosen(kept: &[Arc<FrameMas>]) -> Option<u64> {
+    fn chosen(kept: &[Arc<Measured>]) -> Option<u64> {
         let stream = Stream {
             frames_in: 9,
             kept: kept.to_vec(),

@@ -1,5 +1,6 @@
 //! From the chosen frames to a feature window: T2, selection, quantisation.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use broker::{FeatureWindow, Modality, ModalityReport, Token, WindowId};
@@ -8,6 +9,7 @@ use mllm::{Trunk, tokens::quantise};
 use offload::Action;
 
 use super::collect::Chosen;
+use crate::meta::Features;
 
 /// One stream's frame on its way into a window.
 pub(super) struct Source {
@@ -91,7 +93,7 @@ pub(super) fn window(
             .tokens
             .iter()
             .filter(|token| token.stream == source.stream);
-        let width = side(source.chosen.now.s.len());
+        let width = source.chosen.frame.columns;
         let positions = taken.map(|token| usize::from(token.y) * width + usize::from(token.x));
         source.chosen.frame.mark_sent(positions);
     }
@@ -115,11 +117,14 @@ fn add(
         });
     }
     let begun = Instant::now();
-    let features = trunk.run(&chosen.frame.features)?;
+    let features = match &chosen.frame.features {
+        Features::Frame(frame) => Cow::Owned(trunk.run(frame)?),
+        Features::Tokens(tokens) => Cow::Borrowed(tokens.as_ref()),
+    };
     let spent = begun.elapsed();
     let importance = chosen.now.importance();
     let kept = select::keep(importance.view(), chosen.now.energy.view(), budget);
-    let width = side(importance.len());
+    let width = chosen.frame.columns;
     for position in kept
         .into_iter()
         .filter(|position| *position < features.nrows())
@@ -153,16 +158,6 @@ fn add(
         }
     }
     Ok(spent)
-}
-
-/// Columns of a square grid of positions; all of them if it is none.
-fn side(positions: usize) -> usize {
-    let side = positions.isqrt();
-    if side * side == positions {
-        side.max(1)
-    } else {
-        positions
-    }
 }
 
 fn utc(running: gst::ClockTime, offset: i64) -> i64 {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 
 use gst::prelude::*;
-use gstmsao::meta::{FrameMas, MasMeta};
+use gstmsao::meta::{Features, MasMeta, Measured};
 use mas::{Meter, MeterSettings};
 use ndarray::{Array2, Array3};
 
@@ -158,7 +158,7 @@ impl Camera {
         }
     }
 
-    pub fn frame(&mut self, changed: &[usize]) -> Arc<FrameMas> {
+    pub fn frame(&mut self, changed: &[usize]) -> Arc<Measured> {
         let mut grid =
             Array2::from_shape_fn((49, 96), |(p, c)| ((p * 31 + c * 17) % 23) as f32 - 11.0);
         for position in changed {
@@ -168,13 +168,15 @@ impl Camera {
         let features = Array3::from_shape_fn((24, 56, 56), |(c, y, x)| {
             ((c * 7 + y * 5 + x * 3 + self.frame as usize) % 13) as f32 / 13.0
         });
-        let mas = FrameMas {
+        let mas = Measured {
+            modality: broker::Modality::Video,
             frame: self.frame,
             t0: 1.0,
             probed: true,
             measurement: Arc::new(measurement),
-            features: Arc::new(features),
+            features: Features::Frame(Arc::new(features)),
             encoder: Arc::clone(&self.encoder),
+            columns: 7,
             meter: Arc::clone(&self.meter),
             flags: Vec::new(),
         };
