@@ -1,8 +1,8 @@
 //! Evidence of T0 for each frame: reads raw grey frames on stdin.
 //! `scene WIDTH HEIGHT THRESHOLD...`: prints for each threshold the frames that it keeps.
+use mas::{luma, scene::Scene};
 use std::io::Read;
 use std::time::{Duration, Instant};
-use mas::{luma, scene::Scene};
 
 fn main() {
     let a: Vec<String> = std::env::args().collect();
@@ -20,7 +20,12 @@ fn main() {
         for ((scene, t), kept) in scenes.iter_mut().zip(&thresholds).zip(&mut kept) {
             let look = scene.look(grid.view());
             let worth: f32 = look.evidence.iter().map(|e| e * e).sum::<f32>() / 49.0;
-            if debug && *t == thresholds[0] { eprintln!("{n} worth {worth:.4} score {:.3} off {:.2} gain {:.3} shift {:.2?}", look.score(), look.offset, look.gain, look.shift); }
+            if debug && *t == thresholds[0] {
+                eprintln!(
+                    "{n} worth {worth:.4} score {:.3} off {:.2} gain {:.3} shift {:.2?}",
+                    look.score, look.offset, look.gain, look.shift
+                );
+            }
             if worth >= *t {
                 kept.push(n);
                 scene.mark_sent(&look, 0..49);
@@ -30,7 +35,16 @@ fn main() {
         n += 1;
     }
     for (t, kept) in thresholds.iter().zip(kept) {
-        println!("{t} {}", kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+        println!(
+            "{t} {}",
+            kept.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        );
     }
-    eprintln!("{:?} a frame and threshold", spent / (n as u32 * scenes.len() as u32).max(1));
+    eprintln!(
+        "{:?} a frame and threshold",
+        spent / (n as u32 * scenes.len() as u32).max(1)
+    );
 }

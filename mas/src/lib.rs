@@ -19,8 +19,8 @@
 pub mod fused;
 pub mod gate;
 pub mod luma;
-pub mod scene;
 mod meter;
+pub mod scene;
 pub mod select;
 pub mod spatial;
 pub mod temporal;

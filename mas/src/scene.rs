@@ -42,32 +42,32 @@ const MOST: f32 = 30.0;
 const RAMP: (f32, f32) = (2.2, 12.0);
 /// Least level of a cell: what Gaussian noise gives. For one frame and for two.
 const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
+/// A block counts as changed beyond so many standard deviations.
+const CHANGED: f32 = 4.0;
 /// Times that the fit is weighted anew.
 const TURNS: usize = 3;
 /// Numbers fitted.
 const TERMS: usize = 6;
 
 /// What T0 says of one frame.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Look {
     /// Evidence in \[0, 1\] for each position of the token grid that something there
     /// differs from what was sent.
     pub evidence: Array1<f32>,
+    /// Share of the blocks that differ by more than 4 standard deviations, in \[0, 1\]; 0
+    /// where there is no evidence, and 1 for a first frame.
+    pub score: f32,
     /// Change of brightness against the reference, in luma levels.
     pub offset: f32,
+    /// Mean luma of the frame, in \[0, 255\].
+    pub brightness: f32,
     /// Change of contrast against the reference, as a factor.
     pub gain: f32,
     /// Shift against the reference in blocks, right and down.
     pub shift: (f32, f32),
     /// The frame's blocks, in the light of the reference.
     pub(crate) blocks: Arc<Array2<f32>>,
-}
-
-impl Look {
-    /// The greatest evidence, in \[0, 1\].
-    pub fn score(&self) -> f32 {
-        self.evidence.iter().copied().fold(0.0, f32::max)
-    }
 }
 
 /// The state of T0 for one stream.
@@ -114,7 +114,9 @@ impl Scene {
             self.known = Some(Known::new(&x));
             return Look {
                 evidence: Array1::ones(self.rows * self.columns),
+                score: 1.0,
                 offset: 0.0,
+                brightness: x.mean().unwrap_or(0.0),
                 gain: 1.0,
                 shift: (0.0, 0.0),
                 blocks: Arc::new(x),
@@ -122,14 +124,21 @@ impl Scene {
         };
         let fit = Fit::new(&x, &known.reference);
         let residual = fit.residual(&x, &known.reference);
-        let evidence = self.judge(&mut known, &residual, &fit);
+        let (evidence, changed) = self.judge(&mut known, &residual, &fit);
         known.learn(&residual);
         let blocks = &known.reference + &residual;
+        let score = if evidence.iter().any(|e| *e > 0.0) {
+            changed as f32 / residual.len() as f32
+        } else {
+            0.0
+        };
         known.last = residual;
         self.known = Some(known);
         Look {
             evidence,
+            score,
             offset: fit.terms[0],
+            brightness: x.mean().unwrap_or(0.0),
             gain: 1.0 + fit.terms[1],
             shift: (-fit.terms[4], -fit.terms[5]),
             blocks: Arc::new(blocks),
@@ -159,7 +168,7 @@ impl Scene {
         }
     }
 
-    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> Array1<f32> {
+    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> (Array1<f32>, usize) {
         let (height, width) = residual.dim();
         let mut now = Array2::<f32>::zeros((height, width));
         let mut both = Array2::<f32>::zeros((height, width));
@@ -197,10 +206,10 @@ impl Scene {
         };
         let bar = |settled: f32, now: f32| settled.max(now.min(3.0 * settled));
         let bars = (bar(known.level.0, level.0), bar(known.level.1, level.1));
-        one.iter()
-            .zip(&two)
-            .map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)))
-            .collect()
+        let evidence = one.iter().zip(&two);
+        let evidence = evidence.map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)));
+        let changed = now.iter().filter(|z| z.abs() > CHANGED).count();
+        (evidence.collect(), changed)
     }
 
     /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
