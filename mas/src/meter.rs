@@ -220,6 +220,11 @@ impl Meter {
                 *s = 0.0;
             }
         }
+        if let Some(sight) = &mut self.sight
+            && let Some(look) = &sight.look
+        {
+            sight.scene.mark_probed(Arc::clone(look));
+        }
         let none = Array1::zeros(positions);
         self.finish(Measurement {
             u: none.clone(),

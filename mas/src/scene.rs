@@ -34,12 +34,12 @@ const CLIP: (f32, f32) = (17.0, 234.0);
 /// Part of the explained change that is added to the noise, for light and for shift.
 const SLACK: (f32, f32) = (0.08, 0.35);
 /// Weight of a new frame in a block's noise, in the cells' usual level, and in the reference.
-const LEARN: (f32, f32, f32) = (0.04, 0.1, 0.02);
+const LEARN: (f32, f32, f32) = (0.02, 0.1, 0.02);
 /// Greatest residual that counts, in standard deviations.
 const MOST: f32 = 30.0;
 /// Residuals below the first, in units of what the cells usually show, are no evidence;
 /// from the second on they are full evidence.
-const RAMP: (f32, f32) = (2.2, 12.0);
+const RAMP: (f32, f32) = (1.8, 12.0);
 /// Least level of a cell: what Gaussian noise gives. For one frame and for two.
 const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
 /// A block counts as changed beyond so many standard deviations.
@@ -55,8 +55,8 @@ pub struct Look {
     /// Evidence in \[0, 1\] for each position of the token grid that something there
     /// differs from what was sent.
     pub evidence: Array1<f32>,
-    /// Share of the blocks that differ by more than 4 standard deviations, in \[0, 1\]; 0
-    /// where there is no evidence, and 1 for a first frame.
+    /// Share of the blocks that changed by more than 4 standard deviations since the
+    /// probe last ran, in \[0, 1\]: in positions with evidence now or then. 1 for a first frame.
     pub score: f32,
     /// Change of brightness against the reference, in luma levels.
     pub offset: f32,
@@ -76,6 +76,7 @@ pub struct Scene {
     rows: usize,
     columns: usize,
     known: Option<Known>,
+    probed: Option<Arc<Look>>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +97,7 @@ impl Scene {
             rows,
             columns,
             known: None,
+            probed: None,
         }
     }
 
@@ -124,14 +126,10 @@ impl Scene {
         };
         let fit = Fit::new(&x, &known.reference);
         let residual = fit.residual(&x, &known.reference);
-        let (evidence, changed) = self.judge(&mut known, &residual, &fit);
+        let evidence = self.judge(&mut known, &residual, &fit);
         known.learn(&residual);
         let blocks = &known.reference + &residual;
-        let score = if evidence.iter().any(|e| *e > 0.0) {
-            changed as f32 / residual.len() as f32
-        } else {
-            0.0
-        };
+        let score = self.score(&known, &blocks, &evidence, &fit);
         known.last = residual;
         self.known = Some(known);
         Look {
@@ -168,7 +166,30 @@ impl Scene {
         }
     }
 
-    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> (Array1<f32>, usize) {
+    /// Notes that the probe ran on a frame: later scores are against it.
+    pub fn mark_probed(&mut self, look: Arc<Look>) {
+        self.probed = Some(look);
+    }
+
+    fn score(&self, known: &Known, blocks: &Array2<f32>, now: &Array1<f32>, fit: &Fit) -> f32 {
+        let probed = self.probed.as_ref();
+        let Some(probed) = probed.filter(|probed| probed.blocks.dim() == blocks.dim()) else {
+            return 1.0;
+        };
+        let (height, width) = blocks.dim();
+        let mut changed = 0;
+        for ((y, x), block) in blocks.indexed_iter() {
+            let p = cell(y, self.rows, height) * self.columns + cell(x, self.columns, width);
+            if now[p] > 0.0 || probed.evidence[p] > 0.0 {
+                let sigma = known.noise[[y, x]].hypot(fit.slack[[y, x]]);
+                let change = (block - probed.blocks[[y, x]]).abs();
+                changed += usize::from(change > CHANGED * sigma);
+            }
+        }
+        changed as f32 / blocks.len() as f32
+    }
+
+    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> Array1<f32> {
         let (height, width) = residual.dim();
         let mut now = Array2::<f32>::zeros((height, width));
         let mut both = Array2::<f32>::zeros((height, width));
@@ -208,8 +229,7 @@ impl Scene {
         let bars = (bar(known.level.0, level.0), bar(known.level.1, level.1));
         let evidence = one.iter().zip(&two);
         let evidence = evidence.map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)));
-        let changed = now.iter().filter(|z| z.abs() > CHANGED).count();
-        (evidence.collect(), changed)
+        evidence.collect()
     }
 
     /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
