@@ -1,13 +1,13 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench clean
+.PHONY: help setup build plugin demo test lint bench bench-gate clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
 
 setup: ## system packages, ONNX Runtime, nats-server, sample videos
 	@setup/setup.sh
@@ -25,7 +25,7 @@ lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-bench: build ## timings of each stage on this machine
+bench: build bench-gate ## timings of each stage on this machine, and whether the gate finds events
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -33,6 +33,12 @@ bench: build ## timings of each stage on this machine
 		video/x-raw,framerate=1/1 ! jpegenc ! multifilesink location=.cache/frames/%03d.jpg
 	$(ENV) target/release/examples/latency --runs 80 --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud .cache/frames/*.jpg
 	$(ENV) target/release/examples/timings .cache/media/vtest.avi testdata/models/msao-edge | tail -n 3
+
+bench-gate: setup ## MAS against other ways to choose frames, on labelled clips
+	bench/setup.sh
+	cargo build --release -p elements --example gate
+	$(ENV) .cache/bench-venv/bin/python bench/gate.py --media .cache/media --work .cache/gate \
+		--program target/release/examples/gate --model testdata/models/msao-edge
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

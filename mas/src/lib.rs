@@ -20,6 +20,7 @@ pub mod fused;
 pub mod gate;
 pub mod luma;
 mod meter;
+pub mod scene;
 pub mod select;
 pub mod spatial;
 pub mod temporal;

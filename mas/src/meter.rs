@@ -1,10 +1,15 @@
 //! The state of one stream: what was sent for each position, and its noise floor.
 
+use std::sync::Arc;
+
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
+use crate::scene::{Look, Scene};
 use crate::temporal::{self, NoiseFloor, SimHash};
 use crate::{Error, Mas, check, quantile, spatial};
 
+/// Change of brightness, in luma levels, that is no event if exposure explains it.
+const EXPOSURE: f32 = 60.0;
 /// The whole scene changed if so many of its positions did: all but this share of them.
 const SCENE: f32 = 0.4;
 /// ... by so much of the ramp beyond the noise floor.
@@ -93,6 +98,10 @@ pub struct Measurement {
     calibration: u64,
     /// Counts the meter's measurements.
     number: u64,
+    /// What T0 saw, and its number.
+    look: Option<(Arc<Look>, u64)>,
+    /// Spatial mask by energy alone.
+    energetic: Array1<f32>,
 }
 
 impl Measurement {
@@ -122,6 +131,19 @@ pub struct Meter {
     calibration: u64,
     measured: u64,
     calibrated: Option<Calibrated>,
+    sight: Option<Sight>,
+}
+
+/// T0 of a stream of pictures.
+#[derive(Debug)]
+struct Sight {
+    scene: Scene,
+    look: Option<Arc<Look>>,
+    number: u64,
+    /// Number of the look that was last sent, by position.
+    sent: Vec<u64>,
+    /// Brightness when something was last sent.
+    brightness: f32,
 }
 
 impl Meter {
@@ -135,12 +157,14 @@ impl Meter {
             calibration: 0,
             measured: 0,
             calibrated: None,
+            sight: None,
         })
     }
 
     /// Forgets what was sent and the calibration; the next grid is a first one.
     pub fn reset(&mut self) {
         self.calibrated = None;
+        self.sight = None;
     }
 
     /// Sets the modal contribution β of later measurements, in \[0, 1\].
@@ -153,6 +177,22 @@ impl Meter {
         self.calibrated
             .as_ref()
             .map_or(0.0, |calibrated| calibrated.floor.bits())
+    }
+
+    /// Looks at a picture's luma blocks (T0), for a grid of `rows` x `columns` positions.
+    /// Measurements from here on hold what was seen, until the next look.
+    pub fn look(&mut self, blocks: ArrayView2<'_, f32>, rows: usize, columns: usize) -> Arc<Look> {
+        let sight = self.sight.get_or_insert_with(|| Sight {
+            scene: Scene::new(rows, columns),
+            look: None,
+            number: 0,
+            sent: vec![0; rows * columns],
+            brightness: blocks.mean().unwrap_or(0.0),
+        });
+        let look = Arc::new(sight.scene.look(blocks));
+        sight.number += 1;
+        sight.look = Some(Arc::clone(&look));
+        look
     }
 
     /// Measures `features` `[P, C]`.
@@ -169,6 +209,10 @@ impl Meter {
         self.measured += 1;
         let codes = calibrated.hash.codes(features);
         calibrated.follow(&codes, self.measured);
+        if let Some(look) = self.sight.as_ref().and_then(Sight::explained) {
+            calibrated.adapt(&codes, &look.evidence);
+        }
+        self.calibrated = Some(calibrated);
         let energy = spatial::energy(clean.view());
         let mut s = spatial::mask(energy.view(), self.settings.coverage);
         for (s, code) in s.iter_mut().zip(&codes) {
@@ -176,36 +220,66 @@ impl Meter {
                 *s = 0.0;
             }
         }
-        let u = calibrated.change(&codes);
-        self.calibrated = Some(calibrated);
-        let mas = Mas::fuse(s.view(), u.view(), energy.view(), self.beta);
-        Measurement {
+        if let Some(sight) = &mut self.sight
+            && let Some(look) = &sight.look
+        {
+            sight.scene.mark_probed(Arc::clone(look));
+        }
+        let none = Array1::zeros(positions);
+        self.finish(Measurement {
+            u: none.clone(),
+            mas: Mas::fuse(s.view(), none.view(), energy.view(), self.beta),
+            energetic: s.clone(),
             s,
-            u,
             energy,
             codes,
-            mas,
             calibration: self.calibration,
             number: self.measured,
-        }
+            look: self.sight.as_ref().and_then(Sight::current),
+        })
+    }
+
+    /// The measurement of a frame that the probe did not run on: the features of the
+    /// last one that it did, and what T0 saw since.
+    pub fn carry(&self, measurement: &Measurement) -> Measurement {
+        let mut carried = measurement.clone();
+        carried.look = self.sight.as_ref().and_then(Sight::current);
+        self.finish(carried)
     }
 
     /// The same grid measured against what was sent by now; unchanged if the meter was
     /// calibrated anew since.
     pub fn again(&self, measurement: &Measurement) -> Measurement {
-        let mut again = measurement.clone();
+        self.finish(measurement.clone())
+    }
+
+    /// Fills in what depends on what was sent: s, u and MAS.
+    fn finish(&self, mut measurement: Measurement) -> Measurement {
         let calibrated = self.calibrated.as_ref();
-        if let Some(calibrated) = calibrated.filter(|_| measurement.calibration == self.calibration)
+        let Some(calibrated) = calibrated.filter(|_| measurement.calibration == self.calibration)
+        else {
+            return measurement;
+        };
+        measurement.u = calibrated.change(&measurement.codes);
+        measurement.s.assign(&measurement.energetic);
+        if let (Some((look, number)), Some(sight)) = (&measurement.look, &self.sight)
+            && look.evidence.len() == measurement.u.len()
         {
-            again.u = calibrated.change(&again.codes);
-            again.mas = Mas::fuse(
-                again.s.view(),
-                again.u.view(),
-                again.energy.view(),
-                self.beta,
-            );
+            // Either tier may see what the other does not; what T0 sees stands out.
+            for (p, evidence) in look.evidence.iter().enumerate() {
+                if *number > sight.sent[p] && measurement.codes[p].is_some() {
+                    measurement.u[p] = measurement.u[p].max(*evidence);
+                    measurement.s[p] = measurement.s[p].max(*evidence);
+                }
+            }
         }
-        again
+        measurement.mas = Mas::fuse(
+            measurement.s.view(),
+            measurement.u.view(),
+            measurement.energy.view(),
+            self.beta,
+        );
+        measurement
     }
 
     /// Notes that these positions of a measurement were sent. Positions beyond its
@@ -220,8 +294,41 @@ impl Meter {
         if measurement.calibration != self.calibration {
             return;
         }
+        let positions: Vec<usize> = positions.into_iter().collect();
+        if let (Some(sight), Some((look, number))) = (&mut self.sight, &measurement.look) {
+            sight.mark(look, *number, &positions);
+        }
         if let Some(calibrated) = &mut self.calibrated {
             calibrated.mark(measurement, positions);
+        }
+    }
+}
+
+impl Sight {
+    fn current(&self) -> Option<(Arc<Look>, u64)> {
+        Some((Arc::clone(self.look.as_ref()?), self.number))
+    }
+
+    /// The last look, if exposure explains it and is not far from when something was sent:
+    /// then other codes are no news.
+    fn explained(&self) -> Option<&Look> {
+        let look = self.look.as_deref()?;
+        let quiet = look.evidence.iter().filter(|e| **e < 0.5).count();
+        let near =
+            (look.brightness - self.brightness).abs() < EXPOSURE && (0.6..1.7).contains(&look.gain);
+        (near && quiet * 5 >= look.evidence.len() * 4).then_some(look)
+    }
+
+    fn mark(&mut self, look: &Look, number: u64, positions: &[usize]) {
+        if positions.is_empty() {
+            return;
+        }
+        self.scene.mark_sent(look, positions.iter().copied());
+        self.brightness = look.brightness;
+        for position in positions {
+            if let Some(sent) = self.sent.get_mut(*position) {
+                *sent = number.max(*sent);
+            }
         }
     }
 }
@@ -236,12 +343,12 @@ struct Calibrated {
     restless: Vec<f32>,
     sent: Vec<Option<u64>>,
     previous: Vec<Option<u64>>,
-    scene: Option<Scene>,
+    turned: Option<Turned>,
 }
 
 /// A change of the whole scene (lights, exposure, day to night) of which nothing was sent yet.
 #[derive(Debug)]
-struct Scene {
+struct Turned {
     /// Number of the first measurement after it.
     number: u64,
     /// How each position looked once it had settled.
@@ -258,7 +365,7 @@ impl Calibrated {
             restless: vec![0.0; positions],
             sent: vec![None; positions],
             previous: vec![None; positions],
-            scene: None,
+            turned: None,
         }
     }
 
@@ -277,16 +384,30 @@ impl Calibrated {
             }
         }
         let changed = self.is_scene(&distances(codes, &self.sent));
-        match &mut self.scene {
-            _ if !changed => self.scene = None,
-            Some(scene) if turning => scene.codes = codes.to_vec(),
+        match &mut self.turned {
+            _ if !changed => self.turned = None,
+            Some(turned) if turning => turned.codes = codes.to_vec(),
             Some(_) => {}
             None => {
                 let codes = codes.to_vec();
-                self.scene = Some(Scene { number, codes });
+                self.turned = Some(Turned { number, codes });
             }
         }
         self.previous = codes.to_vec();
+    }
+
+    /// Takes a change of the whole scene that exposure explains for no change, but where
+    /// T0 has evidence of something else.
+    fn adapt(&mut self, codes: &[Option<u64>], evidence: &Array1<f32>) {
+        if self.turned.is_none() || evidence.len() != codes.len() {
+            return;
+        }
+        self.turned = None;
+        for ((sent, code), evidence) in self.sent.iter_mut().zip(codes).zip(evidence) {
+            if *evidence < 0.1 && sent.is_some() && code.is_some() {
+                *sent = *code;
+            }
+        }
     }
 
     /// Whether most positions are too far away for noise. Those that nothing is known of
@@ -312,12 +433,12 @@ impl Calibrated {
                 marked = true;
             }
         }
-        let told = |scene: &Scene| marked && measurement.number >= scene.number;
-        if let Some(scene) = self.scene.take_if(|scene| told(scene)) {
+        let told = |turned: &Turned| marked && measurement.number >= turned.number;
+        if let Some(turned) = self.turned.take_if(|turned| told(turned)) {
             let others = self
                 .sent
                 .iter_mut()
-                .zip(&scene.codes)
+                .zip(&turned.codes)
                 .zip(&measurement.codes);
             for ((sent, settled), now) in others {
                 // What was just sent keeps its own code.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mas::{Measurement, Meter, MeterSettings, luma};
+use mas::{Measurement, Meter, MeterSettings};
 use mllm::{EncoderId, Probe};
 use ndarray::{Array2, Array3};
 
@@ -14,6 +14,8 @@ use crate::model::{ModelSettings, load_error};
 
 /// A picture is black if no block's mean luma is above this.
 const BLACK: f32 = 20.0;
+/// Rows, and columns, of the probe's grid of positions.
+const SIDE: usize = 7;
 /// A picture is frozen if every block's mean stays exactly the same for this long.
 const FROZEN: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
@@ -46,7 +48,6 @@ pub(super) struct State {
     encoder: Arc<EncoderId>,
     meter: Arc<Mutex<Meter>>,
     pub info: Option<gst_video::VideoInfo>,
-    detector: luma::ChangeDetector,
     luma: Vec<u8>,
     frame: u64,
     probed: Option<Probed>,
@@ -107,7 +108,6 @@ impl State {
             probe,
             meter: Arc::new(Mutex::new(meter)),
             info: None,
-            detector: luma::ChangeDetector::new(),
             luma: Vec::new(),
             frame: 0,
             probed: None,
@@ -135,7 +135,7 @@ impl State {
         let frame = frame::map(buffer, info)?;
         let begun = Instant::now();
         let grid = frame::luma_grid(&frame, &mut self.luma)?;
-        let change = self.detector.compare(grid.view());
+        let look = lock(&self.meter).look(grid.view(), SIDE, SIDE);
         lock(stats).t0 += begun.elapsed();
 
         let mut flags = Vec::new();
@@ -154,7 +154,7 @@ impl State {
                 .and_then(since)
                 .is_none_or(|silence| silence >= settings.heartbeat)
         });
-        let ask = silent || change.score >= settings.t0_threshold;
+        let ask = silent || look.score >= settings.t0_threshold;
         if ask {
             let input = frame::for_probe(&frame)?;
             let begun = Instant::now();
@@ -167,7 +167,6 @@ impl State {
             stats.t1 += begun.elapsed();
             stats.probed += 1;
             drop(stats);
-            self.detector.set_reference(grid);
             self.probed = Some(Probed {
                 running,
                 features: Arc::new(output.features),
@@ -178,7 +177,7 @@ impl State {
             return Err(Unreadable::Format(gst_video::VideoFormat::Unknown).into());
         };
         if !ask {
-            let again = lock(&self.meter).again(&probed.measurement);
+            let again = lock(&self.meter).carry(&probed.measurement);
             probed.measurement = Arc::new(again);
         }
         if probed.measurement.has_non_finite() {
@@ -187,7 +186,7 @@ impl State {
         let mas = Measured {
             modality: broker::Modality::Video,
             frame: self.frame,
-            t0: change.score,
+            t0: look.score,
             probed: ask,
             measurement: Arc::clone(&probed.measurement),
             features: Features::Frame(Arc::clone(&probed.features)),

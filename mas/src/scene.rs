@@ -1,0 +1,409 @@
+//! Tier T0: what changed in a picture, from the means of its luma blocks alone.
+//!
+//! Each frame is explained, as far as it goes, by what every camera does without
+//! anything happening before it, and what is left is judged:
+//!
+//! 1. **Exposure and shake.** `x − r ≈ o + g·(r − mean r) + a·X + b·Y + dx·∂r/∂x + dy·∂r/∂y`,
+//!    with `x` the block means and `r` the reference: offset, gain, a slope of the light,
+//!    and a small shift of the whole picture. Six numbers, fitted by iteratively
+//!    reweighted least squares with Tukey's biweight (Beaton and Tukey, 1974), so that
+//!    objects do not pull at the fit.
+//! 2. **Noise of each block.** The residual over the block's own σ, learnt from how it
+//!    changes from frame to frame: a moving tree has more than a wall. Where exposure
+//!    or shift had to explain much, σ is wider, because the model is only first order.
+//! 3. **Objects are larger than a block** and keep their sign, noise does not: residuals
+//!    are summed over 2 x 2 blocks, of this frame and, for what stays in place, of the
+//!    last two.
+//! 4. **What happens everywhere is no event.** The greatest sum in each cell of the token
+//!    grid is compared with what the cells show at the same time and lately: rain, noise
+//!    and the pumping of a codec raise them all.
+//!
+//! The reference is what was last sent. Light that changes slowly moves it along, a
+//! block by at most a fiftieth of its noise a frame; the probe (T1) has no such leak.
+
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, ArrayView2, Zip};
+
+use crate::quantile;
+
+/// Least standard deviation of a block's noise, in luma levels.
+const LEAST_NOISE: f32 = 0.35;
+/// Luma levels that a camera clips at; beyond them there is nothing to compare.
+const CLIP: (f32, f32) = (17.0, 234.0);
+/// Part of the explained change that is added to the noise, for light and for shift.
+const SLACK: (f32, f32) = (0.08, 0.35);
+/// Weight of a new frame in a block's noise, in the cells' usual level, and in the reference.
+const LEARN: (f32, f32, f32) = (0.02, 0.1, 0.02);
+/// Greatest residual that counts, in standard deviations.
+const MOST: f32 = 30.0;
+/// Residuals below the first, in units of what the cells usually show, are no evidence;
+/// from the second on they are full evidence.
+const RAMP: (f32, f32) = (1.8, 12.0);
+/// Least level of a cell: what Gaussian noise gives. For one frame and for two.
+const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
+/// A block counts as changed beyond so many standard deviations.
+const CHANGED: f32 = 4.0;
+/// Times that the fit is weighted anew.
+const TURNS: usize = 3;
+/// Numbers fitted.
+const TERMS: usize = 6;
+
+/// What T0 says of one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// Evidence in \[0, 1\] for each position of the token grid that something there
+    /// differs from what was sent.
+    pub evidence: Array1<f32>,
+    /// Share of the blocks that changed by more than 4 standard deviations since the
+    /// probe last ran, in \[0, 1\]: in positions with evidence now or then. 1 for a first frame.
+    pub score: f32,
+    /// Change of brightness against the reference, in luma levels.
+    pub offset: f32,
+    /// Mean luma of the frame, in \[0, 255\].
+    pub brightness: f32,
+    /// Change of contrast against the reference, as a factor.
+    pub gain: f32,
+    /// Shift against the reference in blocks, right and down.
+    pub shift: (f32, f32),
+    /// The frame's blocks, in the light of the reference.
+    pub(crate) blocks: Arc<Array2<f32>>,
+}
+
+/// The state of T0 for one stream.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    rows: usize,
+    columns: usize,
+    known: Option<Known>,
+    probed: Option<Arc<Look>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    reference: Array2<f32>,
+    noise: Array2<f32>,
+    /// Residual of the frame before, in luma levels.
+    last: Array2<f32>,
+    /// What cells show without an event: in one frame, and in two.
+    level: (f32, f32),
+    frames: u32,
+}
+
+impl Scene {
+    /// For a token grid of `rows` x `columns` positions.
+    pub fn new(rows: usize, columns: usize) -> Self {
+        Self {
+            rows,
+            columns,
+            known: None,
+            probed: None,
+        }
+    }
+
+    /// Compares block means, `[block rows, block columns]`, with what was sent. The
+    /// first frame, and the first of another size, is evidence everywhere.
+    pub fn look(&mut self, blocks: ArrayView2<'_, f32>) -> Look {
+        let x = blocks.mapv(|mean| {
+            if mean.is_finite() {
+                mean.clamp(CLIP.0, CLIP.1)
+            } else {
+                CLIP.0
+            }
+        });
+        let same = self.known.take().filter(|k| k.reference.dim() == x.dim());
+        let Some(mut known) = same else {
+            self.known = Some(Known::new(&x));
+            return Look {
+                evidence: Array1::ones(self.rows * self.columns),
+                score: 1.0,
+                offset: 0.0,
+                brightness: x.mean().unwrap_or(0.0),
+                gain: 1.0,
+                shift: (0.0, 0.0),
+                blocks: Arc::new(x),
+            };
+        };
+        let fit = Fit::new(&x, &known.reference);
+        let residual = fit.residual(&x, &known.reference);
+        let evidence = self.judge(&mut known, &residual, &fit);
+        known.learn(&residual);
+        let blocks = &known.reference + &residual;
+        let score = self.score(&known, &blocks, &evidence, &fit);
+        known.last = residual;
+        self.known = Some(known);
+        Look {
+            evidence,
+            score,
+            offset: fit.terms[0],
+            brightness: x.mean().unwrap_or(0.0),
+            gain: 1.0 + fit.terms[1],
+            shift: (-fit.terms[4], -fit.terms[5]),
+            blocks: Arc::new(blocks),
+        }
+    }
+
+    /// Notes that these positions of a frame were sent: it is the reference there.
+    pub fn mark_sent(&mut self, look: &Look, positions: impl IntoIterator<Item = usize>) {
+        let (rows, columns) = (self.rows, self.columns);
+        let Some(known) = &mut self.known else { return };
+        let (height, width) = known.reference.dim();
+        if look.blocks.dim() != (height, width) {
+            return;
+        }
+        let mut sent = vec![false; rows * columns];
+        for position in positions {
+            if let Some(sent) = sent.get_mut(position) {
+                *sent = true;
+            }
+        }
+        for ((y, x), reference) in known.reference.indexed_iter_mut() {
+            if sent[cell(y, rows, height) * columns + cell(x, columns, width)] {
+                let change = look.blocks[[y, x]] - *reference;
+                *reference += change;
+                known.last[[y, x]] -= change;
+            }
+        }
+    }
+
+    /// Notes that the probe ran on a frame: later scores are against it.
+    pub fn mark_probed(&mut self, look: Arc<Look>) {
+        self.probed = Some(look);
+    }
+
+    fn score(&self, known: &Known, blocks: &Array2<f32>, now: &Array1<f32>, fit: &Fit) -> f32 {
+        let probed = self.probed.as_ref();
+        let Some(probed) = probed.filter(|probed| probed.blocks.dim() == blocks.dim()) else {
+            return 1.0;
+        };
+        let (height, width) = blocks.dim();
+        let mut changed = 0;
+        for ((y, x), block) in blocks.indexed_iter() {
+            let p = cell(y, self.rows, height) * self.columns + cell(x, self.columns, width);
+            if now[p] > 0.0 || probed.evidence[p] > 0.0 {
+                let sigma = known.noise[[y, x]].hypot(fit.slack[[y, x]]);
+                let change = (block - probed.blocks[[y, x]]).abs();
+                changed += usize::from(change > CHANGED * sigma);
+            }
+        }
+        changed as f32 / blocks.len() as f32
+    }
+
+    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> Array1<f32> {
+        let (height, width) = residual.dim();
+        let mut now = Array2::<f32>::zeros((height, width));
+        let mut both = Array2::<f32>::zeros((height, width));
+        Zip::from(&mut now)
+            .and(&mut both)
+            .and(residual)
+            .and(&known.last)
+            .and(&known.noise)
+            .and(&fit.slack)
+            .for_each(|now, both, r, last, noise, slack| {
+                let sigma = (noise * noise + slack * slack).sqrt();
+                let (a, b) = (
+                    (r / sigma).clamp(-MOST, MOST),
+                    (last / sigma).clamp(-MOST, MOST),
+                );
+                *now = a;
+                // What both frames agree on.
+                *both = if a * b > 0.0 {
+                    a.signum() * a.abs().min(b.abs())
+                } else {
+                    0.0
+                };
+            });
+        let one = self.greatest(&now);
+        let two = self.greatest(&both);
+        let level = (usual(&one), usual(&two));
+        let settle = |old: f32, new: f32, least: f32, frames: u32| {
+            let weight = LEARN.1.max(1.0 / (frames as f32 + 1.0));
+            (old + weight * (new.min(2.0 * old.max(least)) - old)).max(least)
+        };
+        known.level.0 = settle(known.level.0, level.0, LEAST_LEVEL.0, known.frames);
+        known.level.1 = settle(known.level.1, level.1, LEAST_LEVEL.1, known.frames);
+        let ramp = |value: f32, level: f32| {
+            ((value / level / RAMP.0).ln() / (RAMP.1 / RAMP.0).ln()).clamp(0.0, 1.0)
+        };
+        let bar = |settled: f32, now: f32| settled.max(now.min(3.0 * settled));
+        let bars = (bar(known.level.0, level.0), bar(known.level.1, level.1));
+        let evidence = one.iter().zip(&two);
+        let evidence = evidence.map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)));
+        evidence.collect()
+    }
+
+    /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
+    fn greatest(&self, z: &Array2<f32>) -> Vec<f32> {
+        let (height, width) = z.dim();
+        let mut greatest = vec![0f32; self.rows * self.columns];
+        for y in 0..height {
+            let below = (y + 1).min(height - 1);
+            let first = cell(y, self.rows, height) * self.columns;
+            let (upper, lower) = (z.row(y), z.row(below));
+            for x in 0..width {
+                let right = (x + 1).min(width - 1);
+                let sum = upper[x] + upper[right] + lower[x] + lower[right];
+                let cell = &mut greatest[first + cell(x, self.columns, width)];
+                *cell = cell.max(sum.abs() / 2.0);
+            }
+        }
+        greatest
+    }
+}
+
+/// Which of `cells` a block lies in.
+fn cell(block: usize, cells: usize, blocks: usize) -> usize {
+    block * cells / blocks
+}
+
+/// What cells without an event show: the median and its distance to the least ones
+/// above it, so that objects in up to half of the cells do not count.
+fn usual(greatest: &[f32]) -> f32 {
+    let mut sorted = greatest.to_vec();
+    let low = quantile(&mut sorted, 0.1);
+    let middle = quantile(&mut sorted, 0.5);
+    middle + 0.5 * (middle - low)
+}
+
+impl Known {
+    fn new(x: &Array2<f32>) -> Self {
+        Self {
+            reference: x.clone(),
+            noise: Array2::from_elem(x.dim(), 1.0),
+            last: Array2::zeros(x.dim()),
+            level: LEAST_LEVEL,
+            frames: 0,
+        }
+    }
+
+    fn learn(&mut self, residual: &Array2<f32>) {
+        let weight = LEARN.0.max(1.0 / (self.frames as f32 + 2.0));
+        self.frames = self.frames.saturating_add(1);
+        Zip::from(&mut self.noise)
+            .and(&mut self.reference)
+            .and(residual)
+            .and(&self.last)
+            .for_each(|noise, reference, r, last| {
+                // Mean absolute difference of two Gaussians to one standard deviation.
+                let step = ((r - last).abs() * 0.886).min(3.0 * *noise);
+                *noise = (*noise + weight * (step - *noise)).max(LEAST_NOISE);
+                *reference += LEARN.2 * r.clamp(-*noise, *noise);
+            });
+    }
+}
+
+/// How exposure and shake explain a frame.
+struct Fit {
+    terms: [f32; TERMS],
+    mean: f32,
+    /// What the explanation may be wrong by, in luma levels.
+    slack: Array2<f32>,
+}
+
+impl Fit {
+    fn new(x: &Array2<f32>, reference: &Array2<f32>) -> Self {
+        let mean = reference.mean().unwrap_or(0.0);
+        let (height, width) = x.dim();
+        let mut fit = Self {
+            terms: [0.0; TERMS],
+            mean,
+            slack: Array2::zeros(x.dim()),
+        };
+        // Every other block, in a chequerboard, is enough for six numbers.
+        let mut rows: Vec<([f32; TERMS], f32)> = Vec::with_capacity(x.len() / 2 + 1);
+        for y in 0..height {
+            for column in ((y % 2)..width).step_by(2) {
+                let at = fit.basis(reference, y, column);
+                rows.push((at, x[[y, column]] - reference[[y, column]]));
+            }
+        }
+        let mut differences: Vec<f32> = rows.iter().map(|row| row.1).collect();
+        fit.terms[0] = quantile(&mut differences, 0.5);
+        for _ in 0..TURNS {
+            let mut errors: Vec<f32> = rows
+                .iter()
+                .map(|(basis, d)| (d - dot(basis, &fit.terms)).abs())
+                .collect();
+            let scale = 4.685 * 1.4826 * quantile(&mut errors.clone(), 0.5).max(0.2);
+            for error in &mut errors {
+                let t = *error / scale;
+                *error = if t < 1.0 { (1.0 - t * t).powi(2) } else { 0.0 };
+            }
+            fit.terms = solve(&rows, &errors);
+        }
+        for y in 0..height {
+            for column in 0..width {
+                let basis = fit.basis(reference, y, column);
+                let light = dot(&basis[..4], &fit.terms[..4]).abs();
+                let shift = dot(&basis[4..], &fit.terms[4..]).abs();
+                fit.slack[[y, column]] = SLACK.0 * light + SLACK.1 * shift;
+            }
+        }
+        fit
+    }
+
+    fn basis(&self, reference: &Array2<f32>, y: usize, x: usize) -> [f32; TERMS] {
+        let (height, width) = reference.dim();
+        let at = |y: usize, x: usize| reference[[y, x]];
+        [
+            1.0,
+            at(y, x) - self.mean,
+            x as f32 / width as f32 - 0.5,
+            y as f32 / height as f32 - 0.5,
+            (at(y, (x + 1).min(width - 1)) - at(y, x.saturating_sub(1))) / 2.0,
+            (at((y + 1).min(height - 1), x) - at(y.saturating_sub(1), x)) / 2.0,
+        ]
+    }
+
+    /// What the fit does not explain, in luma levels.
+    fn residual(&self, x: &Array2<f32>, reference: &Array2<f32>) -> Array2<f32> {
+        Array2::from_shape_fn(x.dim(), |(row, column)| {
+            let change = dot(&self.basis(reference, row, column), &self.terms);
+            let expected = (reference[[row, column]] + change).clamp(CLIP.0, CLIP.1);
+            x[[row, column]] - expected
+        })
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Weighted least squares with a little pull towards 0, so that what a flat picture
+/// does not tell stays 0.
+fn solve(rows: &[([f32; TERMS], f32)], weights: &[f32]) -> [f32; TERMS] {
+    let mut matrix = [[0f64; TERMS + 1]; TERMS];
+    for ((basis, d), weight) in rows.iter().zip(weights) {
+        if *weight > 0.0 {
+            for i in 0..TERMS {
+                let scaled = f64::from(weight * basis[i]);
+                for j in i..TERMS {
+                    matrix[i][j] += scaled * f64::from(basis[j]);
+                }
+                matrix[i][TERMS] += scaled * f64::from(*d);
+            }
+        }
+    }
+    for i in 0..TERMS {
+        for j in 0..i {
+            matrix[i][j] = matrix[j][i];
+        }
+        matrix[i][i] += 1e-3 * rows.len() as f64;
+    }
+    // Gaussian elimination; the matrix is positive definite.
+    for i in 0..TERMS {
+        let pivot = matrix[i];
+        for row in matrix.iter_mut().skip(i + 1) {
+            let factor = row[i] / pivot[i];
+            for (value, above) in row.iter_mut().zip(&pivot).skip(i) {
+                *value -= factor * above;
+            }
+        }
+    }
+    let mut terms = [0f64; TERMS];
+    for i in (0..TERMS).rev() {
+        let known: f64 = (i + 1..TERMS).map(|j| matrix[i][j] * terms[j]).sum();
+        terms[i] = (matrix[i][TERMS] - known) / matrix[i][i];
+    }
+    terms.map(|term| if term.is_finite() { term as f32 } else { 0.0 })
+}
