@@ -25,7 +25,8 @@ from .decoder import Captioner, Decoder, Shape, draft_shape
 from .encoder import GRID, MEAN, STD, TOKEN_SIZE, Encoder
 from .generate import MAX_CAPTION, SUPPRESSED
 from .pieces import ANSWER, BOS, EOS, PAD, PROMPT
-from .senses import CHANNELS, AudioEncoder, SensorEncoder
+from .motion import CHANNELS
+from .senses import AudioEncoder, SensorEncoder
 
 OPSET = 20
 TOLERANCE = 1e-3
@@ -152,7 +153,7 @@ def export_senses(audio: nn.Module, sensor: nn.Module, folder: Path) -> dict:
     """Both encoders of hops, as `config.json` names them."""
     heard = export_hop_encoder(audio.eval(), "audio", torch.randn(2, 50, 64) * 3 - 5, 4, 16, folder)
     felt = export_hop_encoder(sensor.eval(), "sensor", torch.randn(2, 7, 50), 2, 14, folder)
-    return {"audio_encoder": heard, "sensor_encoder": felt | {"channels": CHANNELS, "rate": 100}}
+    return {"audio_encoder": heard, "sensor_encoder": felt | {"channels": list(CHANNELS), "rate": 100}}
 
 
 def export_captioner(model: Captioner, name: str, encoders: dict, bits: int, watch: bool, tokenizer: Path, folder: Path) -> None:

@@ -14,11 +14,11 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from . import data, motion, questions, rewards, scenes, words
+from . import data, motion, questions, rewards, rigs, words
 from .encoder import MEAN, STD, quantise
 from .pieces import PROMPT
-from .senses import AudioEncoder, SensorEncoder, audio_tokens, sensor_tokens
-from .sounds import SoundBank
+from .senses import AudioEncoder, SensorEncoder, hops, sensor_hops
+from .sounds import LABELS, SoundBank
 from .train import augment
 
 # Validation scenes come after those to train on and before the test scenes.
@@ -80,17 +80,30 @@ def ordered(sounds: set[str]) -> tuple[str, ...]:
     return tuple(s for s in words.HEARD if s in sounds)
 
 
-def decode_scene(seed: int, textures: scenes.Textures) -> tuple[np.ndarray, dict]:
-    scene = scenes.make_scene(seed, textures)
-    about = {"caption": scene.caption, "sound": scene.sound, "motion": scene.motion, "questions": scene.questions}
+def sound_labels(windows: list[tuple[str, ...]]) -> np.ndarray:
+    """Indices [n, 2] of at most two sounds a window."""
+    return np.array([[LABELS.index(s) for s in (*sounds, "quiet", "quiet")[:2]] for sounds in windows])
+
+
+def motion_labels(names: list[str]) -> np.ndarray:
+    return np.array([motion.LABELS.index(name) for name in names])
+
+
+def heard_in(scene: rigs.Scene) -> tuple[str, ...]:
+    return () if scene.sound in (None, "quiet") else (scene.sound,)
+
+
+def render_one(seed: int, textures: rigs.Textures) -> tuple[np.ndarray, dict]:
+    scene = rigs.make_scene(seed, textures)
+    about = {"caption": scene.caption, "sounds": heard_in(scene), "felt": scene.motion, "questions": scene.questions}
     return scene.frame, about
 
 
-def render(seeds: range, textures: scenes.Textures, workers: int) -> tuple[np.ndarray, list[dict]]:
+def render(seeds: range, textures: rigs.Textures, workers: int) -> tuple[np.ndarray, list[dict]]:
     """Frames u8 [n, 224, 224, 3] and what is asked about each."""
     frames, about = np.empty((len(seeds), data.SIZE, data.SIZE, 3), np.uint8), []
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for i, (frame, facts) in enumerate(pool.imap(partial(decode_scene, textures=textures), seeds, chunksize=64)):
+        for i, (frame, facts) in enumerate(pool.imap(partial(render_one, textures=textures), seeds, chunksize=64)):
             frames[i] = frame
             about.append(facts)
     return frames, about
@@ -109,7 +122,7 @@ class Material:
         self.validation_reward = rewards.Rewards({n: captions[n] for n in self.flickr.validation}, 0.0)
         photographs = data.pictures(arguments.flickr, names)
         rooms = questions.daquar(arguments.daquar)
-        textures = scenes.Textures(photographs[self.first_train :])
+        textures = rigs.Textures(photographs[self.first_train :])
         total = range(arguments.scenes)
         rigs, self.rigs = render(total, textures, arguments.workers)
         checks, self.checks = render(range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), textures, arguments.workers)
@@ -134,13 +147,16 @@ class Material:
         audio.load_state_dict(state["audio"]), sensor.load_state_dict(state["sensor"])
         audio.to(self.device), sensor.to(self.device)
         rng = np.random.default_rng(arguments.seed)
-        bank = SoundBank.load(arguments.sounds)
+        bank = SoundBank(arguments.sounds, str(self.device))
         heard = [some_sounds(self.rng) for _ in range(arguments.windows)] + [(s,) for s in words.HEARD] + [()]
         pairs = {ordered({a, b}) for a in words.HEARD for b in words.HEARD if a != b}
         heard += [pair for pair in sorted(pairs) for _ in range(8)]
         felt = [self.rng.choice(list(words.FELT)) for _ in range(arguments.windows)] + list(words.FELT)
-        self.audio_bank = SenseBank(heard, self.encode(heard, 500, lambda some: audio_tokens(audio, torch.from_numpy(bank.sample(some, rng, "train")).to(self.device))))
-        self.sensor_bank = SenseBank(felt, self.encode(felt, 2000, lambda some: sensor_tokens(sensor, torch.from_numpy(motion.traces(some, rng)).to(self.device))))
+        both = lambda encoder, pieces: encoder(pieces.flatten(0, 1))[1].unflatten(0, (-1, 2)).flatten(1, 2)
+        hear = lambda some: both(audio, hops(bank.sample(sound_labels(some), rng, "train")))
+        feel = lambda some: both(sensor, sensor_hops(torch.from_numpy(motion.traces(motion_labels(some), rng)).to(self.device)))
+        self.audio_bank = SenseBank(heard, self.encode(heard, 500, hear))
+        self.sensor_bank = SenseBank(felt, self.encode(felt, 2000, feel))
 
     def encode(self, keys: list, batch: int, tokens: Callable[[list], Tensor]) -> Tensor:
         with torch.no_grad():
@@ -231,9 +247,11 @@ class Material:
                 samples.append(replace(window, kind="daquar", prompt=question.text, answer=question.answer))
         return list(dict.fromkeys(s.picture for s in samples)), samples
 
-    def drop(self, sample: Sample, question) -> Sample:
-        """May take senses away that a question about the picture does not need."""
-        raise NotImplementedError
+    def drop(self, sample: Sample, question: rigs.Question) -> Sample:
+        """May take away senses that the question is not about."""
+        deaf = self.rng.random() < DEAF and question.about != "audio"
+        numb = self.rng.random() < NUMB and question.about != "sensor"
+        return replace(sample, sounds=None if deaf else sample.sounds, motion=None if numb else sample.motion)
 
     def audio(self, sounds: list[tuple[str, ...] | None]) -> tuple[Tensor, Tensor]:
         return self.audio_bank.draw(sounds)
