@@ -92,8 +92,8 @@ class Trainer:
         place = {picture: i for i, picture in enumerate(pictures)}
         seen = quantise(encoder(pixels).float())
         seen = seen[torch.tensor([place[s.picture] for s in samples], device=self.device)]
-        heard, hears = self.material.audio([s.sounds for s in samples], augmented)
-        felt, feels = self.material.sensor([s.motion for s in samples], augmented)
+        heard, hears = self.material.audio([s.sounds for s in samples])
+        felt, feels = self.material.sensor([s.motion for s in samples])
         n = len(samples)
         looks = torch.tensor([s.sees for s in samples], device=self.device)
         if augmented:

@@ -124,12 +124,12 @@ class Material:
         rooms = questions.daquar(arguments.daquar)
         textures = rigs.Textures(photographs[self.first_train :])
         total = range(arguments.scenes)
-        rigs, self.rigs = render(total, textures, arguments.workers)
+        drawn, self.rigs = render(total, textures, arguments.workers)
         checks, self.checks = render(range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), textures, arguments.workers)
 
         # Nothing above touches the device: a fork after its first use is not safe.
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        parts = [photographs, rooms.pictures, rigs, checks]
+        parts = [photographs, rooms.pictures, drawn, checks]
         starts = np.cumsum([0] + [len(part) for part in parts])
         self.first_room, self.first_rig, self.first_check = map(int, starts[1:4])
         self.pictures = torch.empty((int(starts[-1]), data.SIZE, data.SIZE, 3), dtype=torch.uint8, device=self.device)
@@ -225,8 +225,8 @@ class Material:
     def batch(self) -> tuple[list[int], list[Sample]]:
         """Distinct pictures of a step, and its samples: three of a scene, two of a photograph or a room."""
         samples, rng = [], self.rng
-        rigs, photographs, rooms = self.mix
-        for i in rng.sample(range(len(self.rigs)), min(rigs, len(self.rigs))):
+        scenes, photographs, rooms = self.mix
+        for i in rng.sample(range(len(self.rigs)), min(scenes, len(self.rigs))):
             facts = self.rigs[i]
             picture = self.first_rig + i
             for question in rng.sample(facts["questions"], min(2, len(facts["questions"]))):

@@ -16,6 +16,10 @@ QUIET = LABELS.index("quiet")
 GENERATED = {"train": 120, "test": 40}
 # Recordings and spoken clips are drawn as often as generated ones.
 RECORDED_SHARE = 0.5
+# Training plays clips up to so many octaves faster or slower.
+FASTEST = 0.2
+# Room for the fastest window and the sample after it.
+MARGIN = int(RATE * 2**FASTEST) + 2
 
 
 def save(file: Path, clips: list[Clip]) -> None:
@@ -44,23 +48,20 @@ def load(file: Path) -> list[Clip]:
 class SoundBank:
     """All sounds on one device. Samples windows of one second, the same for the same random state.
 
-    `file` is what `python -m msao_models.sounds` wrote; generated sounds are added here.
+    `file` is what `python -m msao_models.sounds` wrote; generated sounds are added here, which takes some seconds.
     """
 
     def __init__(self, file: Path, device: str = "cpu", seed: int = 1):
         clips = load(file)
         for split in SPLITS:
             clips += generated(GENERATED[split], split, seed)
-        clips = [clip for clip in clips if len(clip.samples) > 0]
-        lengths = np.array([len(clip.samples) for clip in clips])
         self.device = torch.device(device)
-        self.starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        self.lengths = lengths
-        # In 16 bits: half the memory, and the rounding is far below any noise.
-        flat = np.concatenate([clip.samples for clip in clips])
-        self.samples = torch.from_numpy(np.round(flat * 32767).astype(np.int16)).to(self.device)
         self.sustained = np.array([clip.label in SUSTAINED for clip in clips])
+        self.lengths = np.array([len(clip.samples) for clip in clips])
         self.loudness = np.array([_loudness(clip.samples) for clip in clips])
+        stored = [_with_margins(clip) for clip in clips]
+        self.starts = np.cumsum([0, *(len(samples) for samples in stored[:-1])])
+        self.samples = torch.from_numpy(np.concatenate(stored)).to(self.device)
         # Clips of each split and label: generated, recorded.
         self.pools: dict[tuple[str, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         made = np.array([clip.source.startswith("generated") for clip in clips])
@@ -81,21 +82,16 @@ class SoundBank:
         `quiet` adds nothing: every window has background noise anyway. `snr` is the range of each sound's level over
         the noise in dB, measured where the sound is loud.
         """
-        wanted = np.asarray(labels, dtype=np.int64)
-        if wanted.ndim == 1:
-            wanted = wanted[:, None]
-        n, k = wanted.shape
-        noise = self._windows(np.full(n, QUIET), rng, split)
-        if n > 0:
-            second = self._windows(np.full(n, QUIET), rng, split)
-            noise = noise + second * self._column(10 ** (rng.uniform(-30, -3, n) / 20))
-        mix = noise / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
-        for column in range(k):
-            sound = self._windows(wanted[:, column], rng, split)
-            level = 10 ** (rng.uniform(*snr, n) / 20) * (wanted[:, column] != QUIET)
-            mix = mix + sound * self._column(level)
+        wanted = np.asarray(labels, dtype=np.int64).reshape(len(np.asarray(labels)), -1)
+        n = len(wanted)
+        mix = self._windows(np.full(n, QUIET), rng, split)
+        mix /= mix.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+        for column in wanted.T:
+            rows = np.flatnonzero(column != QUIET)
+            level = self._column(10 ** (rng.uniform(*snr, len(rows)) / 20))
+            mix[torch.from_numpy(rows).to(self.device)] += level * self._windows(column[rows], rng, split)
         # Background from -55 to -25 dB of full scale; what is too loud is turned down, not cut.
-        mix = mix * self._column(10 ** (rng.uniform(-55, -25, n) / 20))
+        mix *= self._column(10 ** (rng.uniform(-55, -25, n) / 20))
         return mix / mix.abs().amax(1, keepdim=True).clamp(min=1.0)
 
     def _column(self, values: NDArray[np.float64]) -> Tensor:
@@ -103,39 +99,35 @@ class SoundBank:
 
     def _windows(self, labels: NDArray[np.int64], rng: np.random.Generator, split: str) -> Tensor:
         """One clip of each label, somewhere in a window of one second, its loud part at a level of 1: [n, 16000]."""
-        n = len(labels)
         clips = np.array([self._clip(label, rng, split) for label in labels], dtype=np.int64)
-        speed = 2 ** rng.uniform(-0.2, 0.2, n) if split == "train" else np.ones(n)
-        heard = self.lengths[clips] / speed
-        # A long clip is entered anywhere; a short one begins anywhere that leaves half of it, or half a window, in.
-        early = np.maximum(heard - RATE, 0) + np.minimum(heard, RATE) * 0.25
-        late = np.maximum(RATE - np.minimum(heard, RATE), 0) + np.minimum(heard, RATE) * 0.25
-        begin = rng.uniform(-early, late)
-        loop = self.sustained[clips]
-        begin = np.where(loop, -rng.uniform(0, heard), begin)
-
-        def on(values: NDArray[np.float64]) -> Tensor:
-            return torch.from_numpy(values).to(self.device)[:, None]
-
-        length = on(self.lengths[clips])
-        place = (torch.arange(RATE, device=self.device, dtype=torch.float64) - on(begin)) * on(speed)
-        looped = on(loop)
-        place = torch.where(looped, place % length, place)
-        inside = (place >= 0) & (place < length - 1)
-        whole = place.floor().clamp(min=0)
-        whole = torch.minimum(whole, length - 1.0)
-        fraction = (place - whole).float()
-        index = whole.long()
-        start = on(self.starts[clips])
-        following = torch.where(looped, (index + 1) % length, torch.minimum(index + 1, length - 1))
-        here, there = self.samples[start + index].float(), self.samples[start + following].float()
-        sound = torch.lerp(here, there, fraction) * (inside | looped)
-        return sound * self._column(1 / (32767 * self.loudness[clips]))
+        speed = 2 ** rng.uniform(-FASTEST, FASTEST, len(clips)) if split == "train" else np.ones(len(clips))
+        length, span = self.lengths[clips], RATE * speed
+        # Where in the clip the window begins. A sustained one is entered anywhere. Of another at least half is heard, or
+        # half a window of it; before its first sample there is a margin of silence.
+        half = np.minimum(length, span) / 2
+        entry = np.where(
+            self.sustained[clips], rng.uniform(0, length), MARGIN + rng.uniform(half - span, length - half)
+        )
+        begin = torch.from_numpy(self.starts[clips] + entry.astype(np.int64)).to(self.device)[:, None]
+        place = torch.arange(RATE, device=self.device, dtype=torch.float32) * self._column(speed)
+        whole = place.to(torch.int64)
+        place -= whole
+        whole += begin
+        here, there = self.samples[whole].float(), self.samples[whole + 1].float()
+        return torch.lerp(here, there, place).mul_(self._column(1 / (32767 * self.loudness[clips])))
 
     def _clip(self, label: int, rng: np.random.Generator, split: str) -> int:
-        generated_clips, recorded = self.pools[split, int(label)]
-        pool = recorded if len(generated_clips) == 0 or (len(recorded) and rng.random() < RECORDED_SHARE) else generated_clips
+        made, recorded = self.pools[split, int(label)]
+        pool = recorded if len(made) == 0 or (len(recorded) and rng.random() < RECORDED_SHARE) else made
         return int(pool[rng.integers(len(pool))])
+
+
+def _with_margins(clip: Clip) -> NDArray[np.int16]:
+    """A clip as it lies in memory, in 16 bits: a sustained one goes on from its beginning, others have silence around."""
+    samples = np.round(clip.samples * 32767).astype(np.int16)
+    if clip.label in SUSTAINED:
+        return np.resize(samples, len(samples) + MARGIN)
+    return np.pad(samples, MARGIN)
 
 
 def _loudness(samples: NDArray[np.float32]) -> float:
