@@ -6,7 +6,6 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,17 +92,23 @@ def heard_in(scene: rigs.Scene) -> tuple[str, ...]:
     return () if scene.sound in (None, "quiet") else (scene.sound,)
 
 
-def render_one(seed: int, textures: rigs.Textures) -> tuple[np.ndarray, dict]:
-    scene = rigs.make_scene(seed, textures)
+# What forked workers cut surfaces from: given to each with its task it would be copied each time.
+_textures: rigs.Textures | None = None
+
+
+def render_one(seed: int) -> tuple[np.ndarray, dict]:
+    scene = rigs.make_scene(seed, _textures)
     about = {"caption": scene.caption, "sounds": heard_in(scene), "felt": scene.motion, "questions": scene.questions}
     return scene.frame, about
 
 
 def render(seeds: range, textures: rigs.Textures, workers: int) -> tuple[np.ndarray, list[dict]]:
     """Frames u8 [n, 224, 224, 3] and what is asked about each."""
+    global _textures
+    _textures = textures
     frames, about = np.empty((len(seeds), data.SIZE, data.SIZE, 3), np.uint8), []
     with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for i, (frame, facts) in enumerate(pool.imap(partial(render_one, textures=textures), seeds, chunksize=64)):
+        for i, (frame, facts) in enumerate(pool.imap(render_one, seeds, chunksize=32)):
             frames[i] = frame
             about.append(facts)
     return frames, about
