@@ -17,7 +17,7 @@ from torch import Tensor
 from . import data, rewards
 from .encoder import GRID, MEAN, STD, quantise
 from .generate import generate
-from .prepare import ANSWER, BOS
+from .pieces import ANSWER, BOS
 
 
 class OnnxCaptioner:
@@ -33,7 +33,7 @@ class OnnxCaptioner:
         names = [f"{i}.{part}" for i in range(self.config["num_hidden_layers"]) for part in ("key", "value")]
         self.past_names = [f"past_key_values.{name}" for name in names]
 
-    def image(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor) -> Tensor:
         positions = np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape[:2])
         feeds = {"image_tokens": tokens.numpy(), "positions": positions}
         return torch.from_numpy(self.sessions["vision_projector"].run(None, feeds)[0])

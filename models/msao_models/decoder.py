@@ -1,4 +1,4 @@
-"""The language models: a Llama-style decoder with an explicit KV cache, and the projector of image tokens."""
+"""The language models: a Llama-style decoder with an explicit KV cache, and the projectors of tokens that it reads."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .encoder import GRID, TOKEN_SIZE
+
+# Positions of each modality in a window, in the order in which they are read: 7 x 7 patches of a frame; 4 bands by 4
+# quarters of 2 hops of sound; 7 channels by 2 halves of 2 hops of sensors.
+PLACES = {"video": GRID * GRID, "audio": 2 * 16, "sensor": 2 * 14}
+ALL_PLACES = sum(PLACES.values())
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Layer(nn.Module):
         self.gate, self.up = (nn.Linear(shape.width, shape.hidden, bias=False) for _ in range(2))
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None):
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past: tuple[Tensor, Tensor] | None, watch: bool):
         s = self.shape
         batch, length = x.shape[0], x.shape[1]
         h = self.attention_norm(x)
@@ -75,15 +80,19 @@ class Layer(nn.Module):
         weights = weights.view(batch, s.kv_heads, shared, length, k.shape[2]) + bias
         weights = weights.softmax(-1).to(v.dtype)
         weights = F.dropout(weights, self.dropout, self.training)
+        seen = weights.mean((1, 2)) if watch else None
         mixed = weights.view(batch, s.kv_heads, shared * length, k.shape[2]) @ v
         mixed = mixed.view(batch, s.heads, length, s.head_dim).transpose(1, 2).reshape(batch, length, s.width)
         x = x + self.o(mixed)
         h = self.feed_forward_norm(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h)), present
+        return x + self.down(F.silu(self.gate(h)) * self.up(h)), present, seen
 
 
 class Decoder(nn.Module):
-    """Embeddings [N, L, width] after a cache of P positions to logits [N, L, vocabulary] and the new cache."""
+    """Embeddings [N, L, width] after a cache of P positions to logits [N, L, vocabulary] and the new cache.
+
+    With `watch` also the attention [N, L, P + L] of each position to each: the mean over layers and heads.
+    """
 
     def __init__(self, shape: Shape, dropout: float = 0.1):
         super().__init__()
@@ -99,28 +108,30 @@ class Decoder(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, embeds: Tensor, mask: Tensor, positions: Tensor, past=None) -> tuple[Tensor, list]:
+    def forward(self, embeds: Tensor, mask: Tensor, positions: Tensor, past=None, watch: bool = False):
         """`mask` [N, P + L] is 1 where a position may be looked at; `positions` [N, L] index the rotary table."""
         length, total = embeds.shape[1], mask.shape[1]
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         key, query = torch.arange(total, device=mask.device), torch.arange(length, device=mask.device)
         seen = (key[None, :] <= query[:, None] + (total - length)) & mask[:, None, :].bool()
         bias = torch.where(seen, 0.0, -1e4)[:, None, None]
-        x, presents = embeds, []
+        x, presents, attention = embeds, [], []
         for index, layer in enumerate(self.layers):
-            x, present = layer(x, cos, sin, bias, None if past is None else past[index])
+            x, present, seen = layer(x, cos, sin, bias, None if past is None else past[index], watch)
             presents.append(present)
-        return self.norm(x) @ self.embeddings.weight.T, presents
+            attention.append(seen)
+        logits = self.norm(x) @ self.embeddings.weight.T
+        return (logits, presents, torch.stack(attention).mean(0)) if watch else (logits, presents)
 
 
 class Projector(nn.Module):
-    """Image tokens [N, n, 256] at grid positions [N, n] (0 to 48) to embeddings [N, n, width]."""
+    """Tokens [N, n, 256] at positions [N, n] of their modality to embeddings [N, n, width]."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, places: int):
         super().__init__()
         self.norm = nn.LayerNorm(TOKEN_SIZE)
         self.first, self.second = nn.Linear(TOKEN_SIZE, width), nn.Linear(width, width)
-        self.place = nn.Embedding(GRID * GRID, width)
+        self.place = nn.Embedding(places, width)
         nn.init.normal_(self.place.weight, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
@@ -128,23 +139,31 @@ class Projector(nn.Module):
 
 
 class Captioner(nn.Module):
-    """Projector and decoder: what a model folder holds besides the vision encoder."""
+    """Projectors and decoder: what a model folder holds besides the encoders."""
 
     def __init__(self, shape: Shape):
         super().__init__()
-        self.decoder, self.projector = Decoder(shape), Projector(shape.width)
+        self.decoder = Decoder(shape)
+        self.projectors = nn.ModuleDict({name: Projector(shape.width, places) for name, places in PLACES.items()})
 
     @property
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    def image(self, tokens: Tensor) -> Tensor:
-        positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape[0], -1)
-        return self.projector(tokens, positions)
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embeddings of all of a window's positions [N, 109, 256], or of its first ones [N, 49, 256]: the picture's."""
+        result, start = [], 0
+        for name, places in PLACES.items():
+            if start < tokens.shape[1]:
+                positions = torch.arange(places, device=tokens.device).expand(tokens.shape[0], -1)
+                result.append(self.projectors[name](tokens[:, start : start + places], positions))
+                start += places
+        return torch.cat(result, 1)
 
-    def forward(self, tokens: Tensor, kept: Tensor, text: Tensor) -> Tensor:
-        """Logits [N, L, vocabulary] after each piece of `text` [N, L]; `kept` [N, 49] masks image tokens."""
-        embeds = torch.cat([self.image(tokens), self.decoder.embeddings(text)], 1)
-        mask = torch.cat([kept, torch.ones_like(text)], 1)
+    def forward(self, tokens: Tensor, kept: Tensor, text: Tensor, written: Tensor | None = None) -> Tensor:
+        """Logits [N, L, vocabulary] after each piece of `text` [N, L]; `kept` [N, 109 or 49] masks tokens, `written`
+        [N, L] masks padding in the text."""
+        embeds = torch.cat([self.embed(tokens), self.decoder.embeddings(text)], 1)
+        mask = torch.cat([kept, torch.ones_like(text) if written is None else written], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         return self.decoder(embeds, mask, positions)[0][:, tokens.shape[1] :]

@@ -55,12 +55,19 @@ class Trunk(nn.Module):
 class Encoder(nn.Module):
     """Probe and trunk in one: pixels to image tokens."""
 
-    def __init__(self, checkpoint: str, name: str = "efficientnet-lite2"):
+    def __init__(self, checkpoint: str | None, name: str = "efficientnet-lite2"):
+        """`checkpoint` holds ImageNet's weights; without one they are random."""
         super().__init__()
         net = EfficientNet.from_name(name)
-        net.load_state_dict(torch.load(checkpoint, weights_only=True))
+        if checkpoint:
+            net.load_state_dict(torch.load(checkpoint, weights_only=True))
         # The ONNX export traces plain ReLU6; the package's block already uses it for the Lite family.
         self.probe, self.trunk = Probe(net), Trunk(net)
+
+    @classmethod
+    def folded(cls) -> "Encoder":
+        """The shape of an encoder that was trained and folded, to load its weights into."""
+        return cls(None).fold()
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.trunk(self.probe(pixels)[0])
@@ -75,8 +82,8 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> "Encoder":
-        """Folds batch norms into their convolutions and rounds weights to f16, as they are stored: what is trained
-        on the encoder from here on sees the very tokens that ship."""
+        """Folds batch norms into their convolutions and rounds weights as they are stored: what is trained on the
+        encoder from here on sees the very tokens that ship."""
         self.eval()
         pairs = [(self.probe, "stem", "norm"), (self.trunk, "head", "norm")]
         for block in [*self.probe.blocks, *self.trunk.blocks]:
@@ -85,6 +92,11 @@ class Encoder(nn.Module):
         for owner, conv, norm in pairs:
             setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
             setattr(owner, norm, nn.Identity())
+        return self.store()
+
+    @torch.no_grad()
+    def store(self) -> "Encoder":
+        """Rounds weights to f16, as they are stored."""
         for parameter in self.parameters():
             parameter.copy_(parameter.half().float())
         return self

@@ -1,10 +1,9 @@
 """Exports a trained checkpoint as two model folders of ONNX files, quantised, and checks them against PyTorch.
 
-    python -m msao_models.export --checkpoint RUN/checkpoint.pt --prepared PREPARED --encoder efficientnet-lite2.pth \
-        --out ../testdata/models
+    python -m msao_models.export --checkpoint RUN/checkpoint.pt --senses SENSES/senses.pt \
+        --tokenizer PREPARED/tokenizer.json --out ../testdata/models
 
-`msao-edge/` holds the vision encoder and the draft, `msao-cloud/` the full model. `--random` exports random weights of
-the same shapes instead of a checkpoint.
+`msao-edge/` holds the encoders and the draft, `msao-cloud/` the full model.
 """
 
 import argparse
@@ -21,25 +20,30 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 from torch import Tensor, nn
 
+from . import restore
 from .decoder import Captioner, Decoder, Shape, draft_shape
 from .encoder import GRID, MEAN, STD, TOKEN_SIZE, Encoder
 from .generate import MAX_CAPTION, SUPPRESSED
-from .prepare import ANSWER, BOS, EOS, PAD, PROMPT
+from .pieces import ANSWER, BOS, EOS, PAD, PROMPT
+from .motion import CHANNELS
+from .senses import AudioEncoder, SensorEncoder
 
 OPSET = 20
 TOLERANCE = 1e-3
+# The encoders of hops are trained in f32 and stored in f16.
+HALF_TOLERANCE = 1e-2
 
 
 class WithCache(nn.Module):
-    """The decoder with its cache as flat inputs and outputs, as ONNX wants them."""
+    """The decoder with its cache as flat inputs and outputs, as ONNX wants them; with `watch` the attention comes last."""
 
-    def __init__(self, decoder: Decoder):
+    def __init__(self, decoder: Decoder, watch: bool):
         super().__init__()
-        self.decoder = decoder
+        self.decoder, self.watch = decoder, watch
 
     def forward(self, embeds: Tensor, mask: Tensor, positions: Tensor, *past: Tensor):
-        logits, presents = self.decoder(embeds, mask, positions, list(zip(past[::2], past[1::2])))
-        return logits, *(tensor for pair in presents for tensor in pair)
+        logits, presents, *attention = self.decoder(embeds, mask, positions, list(zip(past[::2], past[1::2])), self.watch)
+        return logits, *(tensor for pair in presents for tensor in pair), *attention
 
 
 def export(module: nn.Module, inputs: tuple, names: dict[str, dict], outputs: dict[str, dict], path: Path) -> None:
@@ -105,7 +109,7 @@ def embedding_graph(weights: np.ndarray, path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10), path)
 
 
-def export_vision(encoder: Encoder, folder: Path) -> dict:
+def export_vision(encoder: Encoder, version: str, folder: Path) -> dict:
     batch = {0: "batch"}
     pixels = torch.randn(2, 3, 224, 224)
     features = encoder.probe(pixels)[0]
@@ -125,18 +129,45 @@ def export_vision(encoder: Encoder, folder: Path) -> dict:
         **normalisation,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor, indent=1) + "\n")
-    return {"id": "efficientnet-lite2-msao-v1", "sha256": digest}
+    return {"id": f"efficientnet-lite2-msao-{version}", "sha256": digest}
 
 
-def export_captioner(model: Captioner, name: str, vision: dict, bits: int, tokenizer: Path, folder: Path) -> None:
+def export_hop_encoder(module: nn.Module, name: str, inputs: Tensor, columns: int, tokens: int, folder: Path) -> dict:
+    """An encoder of hops of sound or of sensors, and what `config.json` says of it."""
+    batch, path = {0: "batch"}, folder / f"{name}_encoder.onnx"
+    source = "log_mel" if name == "audio" else "samples"
+    export(module, (inputs,), {source: batch}, {"grid": batch, f"{name}_tokens": batch}, path)
+    halve(path)
+    with torch.no_grad():
+        wanted = module(inputs)[1].numpy()
+    found = onnxruntime.InferenceSession(path).run([f"{name}_tokens"], {source: inputs.numpy()})[0]
+    error = np.abs(found - wanted).max() / np.abs(wanted).max()
+    print(f"{name} encoder: largest difference {error:.2e} of the largest value")
+    if error > HALF_TOLERANCE:
+        raise SystemExit(f"{name} encoder differs from PyTorch by {error:.2e}, more than {HALF_TOLERANCE}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"id": f"msao-{name}-v1", "sha256": digest, "tokens": tokens, "columns": columns, "hops": 2}
+
+
+def export_senses(audio: nn.Module, sensor: nn.Module, folder: Path) -> dict:
+    """Both encoders of hops, as `config.json` names them."""
+    heard = export_hop_encoder(audio.eval(), "audio", torch.randn(2, 50, 64) * 3 - 5, 4, 16, folder)
+    felt = export_hop_encoder(sensor.eval(), "sensor", torch.randn(2, 7, 50), 2, 14, folder)
+    return {"audio_encoder": heard, "sensor_encoder": felt | {"channels": list(CHANNELS), "rate": 100}}
+
+
+def export_captioner(model: Captioner, name: str, encoders: dict, bits: int, watch: bool, tokenizer: Path, folder: Path) -> None:
     shape = model.decoder.shape
     shutil.copy(tokenizer, folder / "tokenizer.json")
     embedding_graph(model.decoder.embeddings.weight.detach().numpy(), folder / "embed_tokens.onnx")
 
-    tokens, positions = torch.randn(2, 5, TOKEN_SIZE), torch.arange(5).expand(2, -1)
     axes = {0: "batch", 1: "length"}
-    export(model.projector, (tokens, positions), {"image_tokens": axes, "positions": axes}, {"image_embeds": axes}, folder / "vision_projector.onnx")
-    halve(folder / "vision_projector.onnx")
+    tokens, positions = torch.randn(2, 5, TOKEN_SIZE), torch.arange(5).expand(2, -1)
+    for modality, projector in model.projectors.items():
+        file, kind = ("vision", "image") if modality == "video" else (modality, modality)
+        path = folder / f"{file}_projector.onnx"
+        export(projector, (tokens, positions), {f"{kind}_tokens": axes, "positions": axes}, {f"{kind}_embeds": axes}, path)
+        halve(path)
 
     past_length, length = 3, 4
     past = [torch.randn(2, shape.kv_heads, past_length, shape.head_dim) for _ in range(2 * shape.layers)]
@@ -148,6 +179,8 @@ def export_captioner(model: Captioner, name: str, vision: dict, bits: int, token
         **{f"past_key_values.{c}": {0: "batch", 2: "past"} for c in caches},
     }
     outputs = {"logits": axes, **{f"present.{c}": {0: "batch", 2: "total"} for c in caches}}
+    if watch:
+        outputs["attention"] = {0: "batch", 1: "length", 2: "total"}
     example = (
         torch.randn(2, length, shape.width),
         torch.ones(2, past_length + length, dtype=torch.long),
@@ -155,7 +188,7 @@ def export_captioner(model: Captioner, name: str, vision: dict, bits: int, token
         *past,
     )
     decoder = folder / "decoder_model_merged.onnx"
-    export(WithCache(model.decoder), example, inputs, outputs, decoder)
+    export(WithCache(model.decoder, watch), example, inputs, outputs, decoder)
     quantise_matmuls(decoder, bits)
 
     config = {
@@ -175,7 +208,7 @@ def export_captioner(model: Captioner, name: str, vision: dict, bits: int, token
         "image_tokens": GRID * GRID,
         "image_token_size": TOKEN_SIZE,
         "default_prompt": PROMPT,
-        "vision_encoder": vision,
+        **encoders,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
@@ -194,35 +227,56 @@ def check_vision(encoder: Encoder, folder: Path) -> None:
         raise SystemExit(f"vision encoder differs from PyTorch by {error:.2e}, more than {TOLERANCE}")
 
 
+def load(folder: Path) -> tuple[Encoder, Captioner, Captioner]:
+    """Vision encoder, full model and draft of exported folders; what a folder lacks keeps random weights."""
+    encoder = Encoder.folded()
+    encoder.load_state_dict(restore.vision(folder / "msao-edge"))
+    models = []
+    for name in ("msao-cloud", "msao-edge"):
+        config = json.loads((folder / name / "config.json").read_text())
+        shape = Shape(config["vocab_size"], config["num_hidden_layers"]) if name == "msao-cloud" else draft_shape(config["vocab_size"])
+        model = Captioner(shape)
+        missing = model.load_state_dict(restore.captioner(folder / name), strict=False).missing_keys
+        print(f"{name}: random weights for {sorted({k.rsplit('.', 2)[0] for k in missing})}")
+        models.append(model)
+    return encoder, *models
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--random", action="store_true", help="random weights instead of a checkpoint")
-    parser.add_argument("--prepared", type=Path, required=True)
-    parser.add_argument("--encoder", required=True)
-    parser.add_argument("--encoder-name", default="efficientnet-lite2")
+    parser.add_argument("--checkpoint", type=Path, help="what `train` or `joint` wrote")
+    parser.add_argument("--from-folders", type=Path, help="exported folders instead of a checkpoint")
+    parser.add_argument("--senses", type=Path, help="what `senses` wrote; random weights if left out")
+    parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--full-bits", type=int, default=4)
+    parser.add_argument("--version", default="v2")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    tokenizer = arguments.prepared / "tokenizer.json"
-    vocabulary = len(json.loads(tokenizer.read_text())["model"]["vocab"])
     torch.manual_seed(0)
-    encoder = Encoder(arguments.encoder, arguments.encoder_name).fold()
-    full, draft = Captioner(Shape(vocabulary, arguments.layers)), Captioner(draft_shape(vocabulary))
-    if not arguments.random:
+    if arguments.from_folders:
+        encoder, full, draft = load(arguments.from_folders)
+    else:
+        vocabulary = len(json.loads(arguments.tokenizer.read_text())["model"]["vocab"])
+        encoder, full, draft = Encoder.folded(), Captioner(Shape(vocabulary, arguments.layers)), Captioner(draft_shape(vocabulary))
         state = torch.load(arguments.checkpoint, map_location="cpu", weights_only=True)
         for name, module in (("encoder", encoder), ("full", full), ("draft", draft)):
-            module.load_state_dict(state[name])
+            module.load_state_dict({k: v.float() for k, v in state[name].items()})
+    audio, sensor = AudioEncoder(), SensorEncoder()
+    if arguments.senses:
+        state = torch.load(arguments.senses, map_location="cpu", weights_only=True)
+        audio.load_state_dict(state["audio"])
+        sensor.load_state_dict(state["sensor"])
     for module in (encoder, full, draft):
         module.eval()
     edge, cloud = arguments.out / "msao-edge", arguments.out / "msao-cloud"
     for folder in (edge, cloud):
         folder.mkdir(parents=True, exist_ok=True)
-    vision = export_vision(encoder, edge)
+    version = arguments.version
+    encoders = {"vision_encoder": export_vision(encoder, version, edge), **export_senses(audio, sensor, edge)}
     check_vision(encoder, edge)
-    export_captioner(draft, "msao-edge-v1", vision, 8, tokenizer, edge)
-    export_captioner(full, "msao-cloud-v1", vision, arguments.full_bits, tokenizer, cloud)
+    export_captioner(draft, f"msao-edge-{version}", encoders, 8, True, arguments.tokenizer, edge)
+    export_captioner(full, f"msao-cloud-{version}", encoders, arguments.full_bits, False, arguments.tokenizer, cloud)
     for path in sorted(arguments.out.rglob("*.*")):
         print(f"{path.stat().st_size / 2**20:7.2f} MiB  {path.relative_to(arguments.out)}")
 

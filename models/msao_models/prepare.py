@@ -12,11 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from . import data
+from .pieces import ANSWER, BOS, EOS, PAD, PROMPT, SPECIAL
 
-SPECIAL = ["<pad>", "<s>", "</s>", "<a>"]
-PAD, BOS, EOS, ANSWER = range(4)
 VOCABULARY = 4096
-PROMPT = "describe"
 # Names of one layer in the GGUF file and in `decoder.Layer`.
 TENSORS = {
     "attn_norm": "attention_norm",

@@ -26,15 +26,18 @@ from . import data, rewards
 from .decoder import Captioner, Shape, draft_shape
 from .encoder import GRID, MEAN, STD, Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
-from .prepare import ANSWER, BOS, EOS, PAD, PROMPT, load_trimmed
+from .pieces import ANSWER, BOS, EOS, PAD, PROMPT
+from .prepare import load_trimmed
 
 
-def augment(pixels: Tensor) -> Tensor:
-    """Random crop of 70 % to all, flip and brightness; `pixels` are [N, 3, H, W] in 0..1."""
+def augment(pixels: Tensor, free: Tensor | None = None) -> Tensor:
+    """Random crop of 70 % to all, flip and brightness; `pixels` are [N, 3, H, W] in 0..1. Where `free` [N] is false
+    nothing is flipped and at most 5 % cut off: what is asked of such a picture depends on its sides and edges."""
     n, device = pixels.shape[0], pixels.device
-    scale = torch.empty(n, device=device).uniform_(0.7, 1)
+    free = torch.ones(n, dtype=torch.bool, device=device) if free is None else free
+    scale = 1 - torch.rand(n, device=device) * torch.where(free, 0.3, 0.05)
     shift = (torch.rand(n, 2, device=device) * 2 - 1) * (1 - scale)[:, None]
-    flip = torch.where(torch.rand(n, device=device) < 0.5, -1.0, 1.0)
+    flip = torch.where(free & (torch.rand(n, device=device) < 0.5), -1.0, 1.0)
     theta = torch.zeros(n, 2, 3, device=device)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * flip, scale, shift
     grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
