@@ -19,13 +19,17 @@ pub mod draft;
 pub mod gate;
 pub mod meta;
 mod model;
+mod nats;
 pub mod natssink;
 mod plugin;
+mod sensor;
+pub mod sensorsrc;
 pub mod videomas;
 pub mod window;
 
 pub use model::ProviderChoice;
 pub use plugin::plugin_register_static;
+pub use sensor::SENSOR_MEDIA_TYPE;
 
 /// Media type of buffers that hold one encoded [`broker::FeatureWindow`] each.
 pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";
@@ -44,7 +48,8 @@ fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     gate::register(plugin)?;
     window::register(plugin)?;
     draft::register(plugin)?;
-    natssink::register(plugin)
+    natssink::register(plugin)?;
+    sensorsrc::register(plugin)
 }
 
 /// The running time of a buffer that the element is handling.

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
-use broker::connect::AtStart;
 use broker::headers::TraceParent;
 use broker::publisher::PublishError;
 use broker::{Caption, Connection, FeatureWindow, Message, Publisher, StreamsConfig};
@@ -12,7 +11,6 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use offload::Action;
-use tokio::runtime::Runtime;
 
 use super::properties::{self, Settings};
 use crate::lock;
@@ -23,15 +21,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
         gst::DebugColorFlags::empty(),
         Some("MSAO to NATS"),
     )
-});
-
-/// One runtime for all sinks of the process.
-static RUNTIME: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("msaonatssink")
-        .enable_all()
-        .build()
 });
 
 struct Started {
@@ -143,7 +132,9 @@ impl ObjectImpl for NatsSink {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => self.structure().to_value(),
-            name => lock(&self.settings).get(name),
+            name => lock(&self.settings)
+                .get(name)
+                .unwrap_or_else(|| pspec.default_value().clone()),
         }
     }
 }
@@ -180,27 +171,7 @@ impl ElementImpl for NatsSink {
 impl BaseSinkImpl for NatsSink {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let runtime = RUNTIME.as_ref().map_err(|error| {
-            gst::error_msg!(
-                gst::ResourceError::Failed,
-                ("cannot start threads: {error}")
-            )
-        })?;
-        let at_start = if settings.retry_connect {
-            AtStart::KeepTrying
-        } else {
-            AtStart::Fail
-        };
-        let connect = settings.connect();
-        // On a thread of its own: the caller may be within a runtime, where blocking on another panics.
-        let opened = std::thread::scope(|scope| {
-            scope
-                .spawn(|| runtime.block_on(Connection::open(&connect, at_start)))
-                .join()
-        });
-        let connection = opened
-            .map_err(|_| gst::error_msg!(gst::ResourceError::Failed, ("connecting panicked")))?
-            .map_err(|error| gst::error_msg!(gst::ResourceError::OpenWrite, ("{error}")))?;
+        let (connection, runtime) = settings.nats.open("msaonatssink")?;
         let _within = runtime.enter();
         let publisher = Publisher::start(
             connection.clone(),
