@@ -4,6 +4,9 @@
 //! | element | pads | what it does |
 //! | --- | --- | --- |
 //! | [`msaovideomas`](videomas) | video/x-raw in place | measures MAS, adds [`meta::MasMeta`] |
+//! | [`msaoaudiomas`](audiomas) | audio/x-raw in place | the same on hops of sound |
+//! | [`msaosensormas`](sensormas) | application/x-msao-sensor in place | the same on hops of numeric channels |
+//! | [`msaosensorsrc`](sensorsrc) | src application/x-msao-sensor | replays recordings, or takes a NATS subject |
 //! | [`msaogate`](gate) | any, one in, one out | drops what is not worth sending |
 //! | [`msaowindow`](window) | request `video_%u`; src application/x-msao-window | gathers windows of features |
 //! | [`msaodraft`](draft) | window to window | captions each window with the draft model |
@@ -15,14 +18,17 @@ use gst::glib;
 use gst::prelude::*;
 use gst_base::prelude::*;
 
+pub mod audiomas;
 pub mod draft;
 pub mod gate;
+mod hops;
 pub mod meta;
 mod model;
 mod nats;
 pub mod natssink;
 mod plugin;
 mod sensor;
+pub mod sensormas;
 pub mod sensorsrc;
 pub mod videomas;
 pub mod window;
@@ -45,6 +51,8 @@ fn window_caps() -> gst::Caps {
 
 fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     videomas::register(plugin)?;
+    audiomas::register(plugin)?;
+    sensormas::register(plugin)?;
     gate::register(plugin)?;
     window::register(plugin)?;
     draft::register(plugin)?;

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use mllm::{Agreement, CaptionModel, Frame, ImageTokens, Probe, Provider, Trunk};
+use mllm::{Agreement, CaptionModel, Frame, ModalTokens, Probe, Provider, Tokens, Trunk};
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 use serde_json::json;
@@ -77,7 +77,7 @@ fn main() -> Result<()> {
         let (seen, probe_ms) = timed(|| probe.run(&frame))?;
         let (features, trunk_ms) = timed(|| trunk.run(&seen.features))?;
         let keep = choose(&mut random, features.nrows(), arguments.keep);
-        let tokens = ImageTokens::kept(&features, &keep).as_received();
+        let tokens = Tokens::from(ModalTokens::kept(&features, &keep).as_received());
 
         let (draft, draft_ms) = timed(|| draft_model.draft(&tokens, &draft_prompt))?;
         let (full, full_ms) = timed(|| full_model.draft(&tokens, &full_prompt))?;

@@ -203,7 +203,7 @@ impl HopEncoder {
         if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 12).contains(size)) {
             return Some(format!("{key} is {size}, expected 1 to {}", 1 << 12));
         }
-        if self.tokens % self.columns != 0 {
+        if !self.tokens.is_multiple_of(self.columns) {
             return Some(format!(
                 "tokens is {}, no multiple of columns, {}",
                 self.tokens, self.columns

@@ -84,10 +84,8 @@ impl HopNetwork {
             &folder.join(file),
             options,
             &[Port::f32(input, [1, shape[0] as i64, shape[1] as i64])],
-            &[
-                Port::f32("grid", [1, tokens, -1]),
-                Port::f32(&output, [1, tokens, width as i64]),
-            ],
+            // The grid may have any number of channels: the first run tells.
+            &[Port::f32(&output, [1, tokens, width as i64])],
         )?;
         let mut encoder = Self {
             network,

@@ -1,0 +1,233 @@
+//! Implementation of `msaoaudiomas`.
+
+use std::path::Path;
+use std::sync::{LazyLock, Mutex};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::subclass::prelude::*;
+use mllm::{HopNetwork, SpeechDetector};
+
+use super::sound::{RATE, Sound, Speech};
+use crate::hops::{HopMeter, in_place};
+use crate::lock;
+use crate::model::load_error;
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "msaoaudiomas",
+        gst::DebugColorFlags::empty(),
+        Some("MAS of sound"),
+    )
+});
+
+/// How samples are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    F32,
+    S16,
+}
+
+impl Format {
+    fn from_caps(caps: &gst::CapsRef) -> Option<Self> {
+        match caps.structure(0)?.get::<&str>("format").ok()? {
+            "F32LE" => Some(Self::F32),
+            "S16LE" => Some(Self::S16),
+            _ => None,
+        }
+    }
+
+    /// Samples in \[-1, 1\]; none if the bytes are no whole number of them.
+    fn samples(self, bytes: &[u8]) -> Option<Vec<f32>> {
+        match self {
+            Self::F32 => {
+                let (samples, rest) = bytes.as_chunks::<4>();
+                let values = samples.iter().map(|sample| f32::from_le_bytes(*sample));
+                rest.is_empty().then(|| values.collect())
+            }
+            Self::S16 => {
+                let (samples, rest) = bytes.as_chunks::<2>();
+                let values = samples.iter().map(|sample| i16::from_le_bytes(*sample));
+                rest.is_empty()
+                    .then(|| values.map(|value| f32::from(value) / 32_768.0).collect())
+            }
+        }
+    }
+}
+
+/// The settings that other modalities do not have.
+#[derive(Debug, Clone)]
+struct SpeechSettings {
+    model: Option<String>,
+    threshold: f32,
+}
+
+impl Default for SpeechSettings {
+    fn default() -> Self {
+        Self {
+            model: None,
+            threshold: 0.5,
+        }
+    }
+}
+
+impl SpeechSettings {
+    fn load(&self) -> Result<Option<Speech>, gst::ErrorMessage> {
+        let Some(path) = &self.model else {
+            return Ok(None);
+        };
+        let detector = SpeechDetector::load(Path::new(path), mllm::Provider::Cpu)
+            .map_err(|error| load_error(&error))?;
+        Ok(Some(Speech {
+            detector,
+            threshold: self.threshold,
+        }))
+    }
+}
+
+/// Implementation of [`AudioMas`](super::AudioMas).
+#[derive(Default)]
+pub struct AudioMas {
+    meter: HopMeter<Sound>,
+    speech: Mutex<SpeechSettings>,
+    format: Mutex<Option<Format>>,
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for AudioMas {
+    const NAME: &'static str = "GstMsaoAudioMas";
+    type Type = super::AudioMas;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for AudioMas {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut properties = HopMeter::<Sound>::properties();
+            properties.extend([
+                glib::ParamSpecString::builder("vad-model")
+                    .nick("Speech model")
+                    .blurb("ONNX file of Silero VAD, to tell speech (default: none)")
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecFloat::builder("vad-threshold")
+                    .nick("Speech threshold")
+                    .blurb("Hops with speech more probable than this are flagged `speech`")
+                    .minimum(0.0)
+                    .maximum(1.0)
+                    .default_value(SpeechSettings::default().threshold)
+                    .mutable_ready()
+                    .build(),
+            ]);
+            properties
+        });
+        &PROPERTIES
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        let mut speech = lock(&self.speech);
+        match pspec.name() {
+            "vad-model" => {
+                let path: Option<String> = value.get().unwrap_or_default();
+                speech.model = path.filter(|path| !path.is_empty());
+            }
+            "vad-threshold" => speech.threshold = value.get().unwrap_or_default(),
+            name if self.meter.set(name, value) => {}
+            name => gst::error!(CAT, imp = self, "no writable property `{name}`"),
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        let speech = lock(&self.speech);
+        match pspec.name() {
+            "vad-model" => speech.model.to_value(),
+            "vad-threshold" => speech.threshold.to_value(),
+            name => {
+                let value = self.meter.get(name);
+                value.unwrap_or_else(|| pspec.default_value().clone())
+            }
+        }
+    }
+}
+
+impl GstObjectImpl for AudioMas {}
+
+impl ElementImpl for AudioMas {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "MSAO audio sparsity meter",
+                "Filter/Analyzer/Audio",
+                "Measures on each hop of 500 ms what share of it need not be sent (MAS), and adds it as a meta",
+                "The MSAO authors",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let caps = gst::Caps::builder("audio/x-raw")
+                .field("format", gst::List::new(["F32LE", "S16LE"]))
+                .field("rate", RATE as i32)
+                .field("channels", 1i32)
+                .field("layout", "interleaved")
+                .build();
+            in_place(&caps)
+        });
+        &TEMPLATES
+    }
+}
+
+impl BaseTransformImpl for AudioMas {
+    const MODE: gst_base::subclass::BaseTransformMode =
+        gst_base::subclass::BaseTransformMode::AlwaysInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.format) = None;
+        let speech = lock(&self.speech).clone();
+        let provider = self.meter.start(|model| {
+            let encoder = HopNetwork::audio(&model.folder()?, model.provider())
+                .map_err(|error| load_error(&error))?;
+            Ok(Sound::new(encoder, speech.load()?))
+        })?;
+        gst::info!(CAT, imp = self, "audio encoder runs on {provider}");
+        Ok(())
+    }
+
+    fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.meter.stop();
+        Ok(())
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let format = Format::from_caps(incaps)
+            .ok_or_else(|| gst::loggable_error!(CAT, "no format that is read in {incaps}"))?;
+        if lock(&self.format)
+            .replace(format)
+            .is_some_and(|before| before != format)
+        {
+            self.meter.restart();
+        }
+        Ok(())
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::FlushStop {
+            self.meter.restart();
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn transform_ip(
+        &self,
+        buffer: &mut gst::BufferRef,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let format = lock(&self.format).unwrap_or(Format::F32);
+        self.meter
+            .measure(&*self.obj(), buffer, |bytes| format.samples(bytes))
+    }
+}

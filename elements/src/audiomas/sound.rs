@@ -1,0 +1,90 @@
+//! What `msaoaudiomas` does with a hop of sound.
+
+use broker::Modality;
+use mllm::log_mel::{self, LogMel};
+use mllm::{EncoderId, HopNetwork, HopOutput, SpeechDetector};
+
+use crate::hops::{Hop, Look, Shape};
+
+/// Samples a second.
+pub(super) const RATE: u32 = log_mel::SAMPLE_RATE;
+
+/// Detects speech.
+pub(super) struct Speech {
+    pub detector: SpeechDetector,
+    /// Hops above this probability are flagged.
+    pub threshold: f32,
+}
+
+/// The audio encoder, and what goes before and beside it.
+pub(super) struct Sound {
+    log_mel: LogMel,
+    encoder: HopNetwork,
+    speech: Option<Speech>,
+}
+
+impl Sound {
+    pub fn new(encoder: HopNetwork, speech: Option<Speech>) -> Self {
+        Self {
+            log_mel: LogMel::new(),
+            encoder,
+            speech,
+        }
+    }
+}
+
+impl Hop for Sound {
+    const MODALITY: Modality = Modality::Audio;
+
+    fn shape(&self) -> Shape {
+        Shape {
+            channels: 1,
+            rate: RATE,
+            hop: log_mel::HOP_SAMPLES,
+            context: log_mel::CONTEXT_SAMPLES,
+        }
+    }
+
+    fn encoder(&self) -> &EncoderId {
+        self.encoder.encoder()
+    }
+
+    fn provider(&self) -> mllm::Provider {
+        self.encoder.provider()
+    }
+
+    fn columns(&self) -> usize {
+        self.encoder.about().columns
+    }
+
+    fn run(&mut self, samples: &[f32]) -> Result<HopOutput, mllm::Error> {
+        self.encoder.run(self.log_mel.hop(samples).view())
+    }
+
+    fn look(&mut self, samples: &[f32]) -> Result<Look, mllm::Error> {
+        let mut look = Look::default();
+        if samples.iter().all(|sample| *sample == 0.0) {
+            look.flags.push("silent");
+        }
+        if samples.iter().any(|sample| !sample.is_finite()) {
+            look.flags.push("non-finite");
+            // The detector remembers what it hears, and would never get rid of these.
+            self.restart();
+        } else if let Some(speech) = &mut self.speech {
+            look.speech = speech.detector.push(samples)?;
+            if look
+                .speech
+                .is_some_and(|probability| probability > speech.threshold)
+            {
+                look.flags.push("speech");
+            }
+        }
+        Ok(look)
+    }
+
+    fn restart(&mut self) {
+        if let Some(speech) = &mut self.speech {
+            speech.detector.reset();
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Encodes and measures the hops of one stream.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use broker::Modality;
+use mas::{Meter, MeterSettings};
+use mllm::{EncoderId, HopOutput};
+
+use super::cut::Cutter;
+use super::settings::{Settings, Stats};
+use crate::lock;
+use crate::meta::{Features, Measured};
+use crate::sensor::length;
+
+/// What a kind of stream brings along: its network, and what to look for in a hop.
+pub(crate) trait Hop: Send + 'static {
+    const MODALITY: Modality;
+    /// How the stream is cut.
+    fn shape(&self) -> super::Shape;
+    /// The encoder.
+    fn encoder(&self) -> &EncoderId;
+    /// What runs it.
+    fn provider(&self) -> mllm::Provider;
+    /// Columns of a hop's positions.
+    fn columns(&self) -> usize;
+    /// Encodes a hop, with its context before it.
+    fn run(&mut self, samples: &[f32]) -> Result<HopOutput, mllm::Error>;
+    /// What there is to say of a hop, without its context.
+    fn look(&mut self, samples: &[f32]) -> Result<Look, mllm::Error>;
+    /// What comes next does not follow what came before.
+    fn restart(&mut self) {}
+}
+
+/// What there is to say of a hop.
+#[derive(Debug, Default)]
+pub(crate) struct Look {
+    pub flags: Vec<&'static str>,
+    /// Probability of speech, if it was asked for.
+    pub speech: Option<f32>,
+}
+
+/// A hop that ended.
+pub(super) struct EndedHop {
+    pub measured: Arc<Measured>,
+    /// Where it starts in the stream.
+    pub pts: Option<gst::ClockTime>,
+    pub speech: Option<f32>,
+}
+
+/// What a buffer came to.
+pub(super) struct Ended {
+    /// The hops that end in it.
+    pub hops: Vec<EndedHop>,
+    /// The latest hop of the stream.
+    latest: Option<Arc<Measured>>,
+}
+
+impl Ended {
+    /// The measurements that the buffer carries.
+    pub fn carried(&self) -> Vec<Arc<Measured>> {
+        if self.hops.is_empty() {
+            return self.latest.iter().cloned().collect();
+        }
+        let hops = self.hops.iter().map(|hop| Arc::clone(&hop.measured));
+        hops.collect()
+    }
+}
+
+/// From the element's start to its stop.
+pub(super) struct State<H> {
+    network: H,
+    encoder: Arc<EncoderId>,
+    meter: Arc<Mutex<Meter>>,
+    cutter: Cutter,
+    hops: u64,
+    latest: Option<Arc<Measured>>,
+}
+
+impl<H: Hop> State<H> {
+    pub fn new(network: H, settings: &Settings) -> Result<Self, gst::ErrorMessage> {
+        let meter = Meter::new(MeterSettings {
+            coverage: settings.coverage,
+            seed: settings.seed,
+            ..MeterSettings::default()
+        });
+        let meter =
+            meter.map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
+        Ok(Self {
+            encoder: Arc::new(network.encoder().clone()),
+            meter: Arc::new(Mutex::new(meter)),
+            cutter: Cutter::new(network.shape()),
+            network,
+            hops: 0,
+            latest: None,
+        })
+    }
+
+    pub fn provider(&self) -> mllm::Provider {
+        self.network.provider()
+    }
+
+    pub fn network(&self) -> &H {
+        &self.network
+    }
+
+    /// Begins a first hop. What was sent stays sent.
+    pub fn restart(&mut self, stats: &mut Stats) {
+        let given_up = self.cutter.restart();
+        if given_up > 0 || self.latest.is_some() {
+            stats.restarts += 1;
+        }
+        stats.given_up += given_up;
+        self.network.restart();
+        self.latest = None;
+    }
+
+    /// Takes a buffer's samples and measures the hops that end in it.
+    pub fn take(
+        &mut self,
+        buffer: &gst::BufferRef,
+        values: &[f32],
+        stats: &mut Stats,
+    ) -> Result<Ended, mllm::Error> {
+        if !self.cutter.follows(buffer) {
+            self.restart(stats);
+        }
+        let shape = self.network.shape();
+        let samples = |values: &[f32]| values.len() / shape.channels;
+        self.cutter.note(buffer.pts(), samples(values));
+        let mut hops = Vec::new();
+        let mut rest = values;
+        while !rest.is_empty() {
+            rest = self.cutter.fill(rest);
+            let Some(hop) = self.cutter.hop() else {
+                break;
+            };
+            let begun = Instant::now();
+            let output = self.network.run(hop)?;
+            let look = self.network.look(&hop[shape.context * shape.channels..])?;
+            let measured = Arc::new(self.measured(output, look.flags));
+            stats.time += begun.elapsed();
+            stats.hops += 1;
+            self.cutter.advance();
+            self.latest = Some(Arc::clone(&measured));
+            let over = length((samples(values) - samples(rest)) as u64, shape.rate);
+            let long = length(shape.hop as u64, shape.rate);
+            let start = |pts: gst::ClockTime| (pts + over).saturating_sub(long);
+            hops.push(EndedHop {
+                measured,
+                pts: buffer.pts().map(start),
+                speech: look.speech,
+            });
+        }
+        Ok(Ended {
+            hops,
+            latest: self.latest.clone(),
+        })
+    }
+
+    fn measured(&mut self, output: HopOutput, mut flags: Vec<&'static str>) -> Measured {
+        let measurement = lock(&self.meter).measure(output.grid.view());
+        if measurement.has_non_finite() && !flags.contains(&"non-finite") {
+            flags.push("non-finite");
+        }
+        let frame = self.hops;
+        self.hops += 1;
+        Measured {
+            modality: H::MODALITY,
+            frame,
+            t0: 1.0,
+            probed: true,
+            measurement: Arc::new(measurement),
+            features: Features::Tokens(Arc::new(output.tokens)),
+            encoder: Arc::clone(&self.encoder),
+            columns: self.network.columns(),
+            meter: Arc::clone(&self.meter),
+            flags,
+        }
+    }
+}

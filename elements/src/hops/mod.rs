@@ -1,0 +1,142 @@
+//! What `msaoaudiomas` and `msaosensormas` share: a stream of samples is cut into hops,
+//! and each hop is encoded and measured.
+
+mod cut;
+mod measure;
+mod settings;
+
+use std::sync::Mutex;
+
+use gst::glib;
+use gst::prelude::*;
+
+pub(crate) use cut::Shape;
+use measure::State;
+pub(crate) use measure::{Hop, Look};
+use settings::{Settings, Stats};
+
+use crate::lock;
+use crate::meta::MasMeta;
+use crate::model::ModelSettings;
+
+/// The part of an element that measures hops.
+pub(crate) struct HopMeter<H> {
+    settings: Mutex<Settings>,
+    state: Mutex<Option<State<H>>>,
+    stats: Mutex<Stats>,
+}
+
+impl<H> Default for HopMeter<H> {
+    fn default() -> Self {
+        Self {
+            settings: Mutex::default(),
+            state: Mutex::new(None),
+            stats: Mutex::default(),
+        }
+    }
+}
+
+impl<H: Hop> HopMeter<H> {
+    /// The properties `model`, `provider`, `coverage`, `seed`, `message` and `stats`.
+    pub fn properties() -> Vec<glib::ParamSpec> {
+        settings::properties()
+    }
+
+    /// Sets one of the properties; whether it is one of them.
+    pub fn set(&self, name: &str, value: &glib::Value) -> bool {
+        lock(&self.settings).set(name, value)
+    }
+
+    /// The value of one of the properties.
+    pub fn get(&self, name: &str) -> Option<glib::Value> {
+        if name == "stats" {
+            return Some(lock(&self.stats).structure().to_value());
+        }
+        lock(&self.settings).get(name)
+    }
+
+    /// Loads the network.
+    pub fn start(
+        &self,
+        load: impl FnOnce(&ModelSettings) -> Result<H, gst::ErrorMessage>,
+    ) -> Result<mllm::Provider, gst::ErrorMessage> {
+        let settings = lock(&self.settings).clone();
+        let state = State::new(load(&settings.model)?, &settings)?;
+        let provider = state.provider();
+        *lock(&self.stats) = Stats::default();
+        *lock(&self.state) = Some(state);
+        Ok(provider)
+    }
+
+    pub fn stop(&self) {
+        *lock(&self.state) = None;
+    }
+
+    /// The hop that is being gathered is given up, and what comes next begins a first one.
+    pub fn restart(&self) {
+        if let Some(state) = lock(&self.state).as_mut() {
+            state.restart(&mut lock(&self.stats));
+        }
+    }
+
+    /// Asks the network of the running element something.
+    pub fn of_network<T>(&self, ask: impl FnOnce(&H) -> T) -> Option<T> {
+        lock(&self.state).as_ref().map(|state| ask(state.network()))
+    }
+
+    /// Measures the hops that end in a buffer and adds the meta. `decode` makes samples
+    /// of bytes, none if they are no whole number of samples.
+    pub fn measure(
+        &self,
+        element: &impl IsA<gst::Element>,
+        buffer: &mut gst::BufferRef,
+        decode: impl Fn(&[u8]) -> Option<Vec<f32>>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let unreadable = |problem: &str| {
+            lock(&self.stats).unreadable += 1;
+            gst::element_warning!(
+                element,
+                gst::StreamError::Decode,
+                ("buffer dropped: {problem}")
+            );
+            Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
+        };
+        let samples = match buffer.map_readable() {
+            Ok(bytes) => decode(&bytes),
+            Err(error) => return unreadable(&error.to_string()),
+        };
+        let Some(samples) = samples else {
+            let size = buffer.size();
+            return unreadable(&format!("{size} bytes are no whole number of samples"));
+        };
+        let ended = {
+            let mut state = lock(&self.state);
+            let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
+            state.take(buffer, &samples, &mut lock(&self.stats))
+        };
+        let ended = ended.map_err(|error| {
+            gst::element_error!(element, gst::LibraryError::Failed, ("{error}"));
+            gst::FlowError::Error
+        })?;
+        if lock(&self.settings).message {
+            for hop in &ended.hops {
+                settings::post(element, hop);
+            }
+        }
+        MasMeta::put_all(buffer, ended.carried());
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+/// The pads of an element that works in place.
+pub(crate) fn in_place(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
+    [
+        ("sink", gst::PadDirection::Sink),
+        ("src", gst::PadDirection::Src),
+    ]
+    .into_iter()
+    .filter_map(|(name, direction)| {
+        gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
+    })
+    .collect()
+}
