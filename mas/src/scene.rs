@@ -373,22 +373,20 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// does not tell stays 0.
 fn solve(rows: &[([f32; TERMS], f32)], weights: &[f32]) -> [f32; TERMS] {
     let mut matrix = [[0f64; TERMS + 1]; TERMS];
-    for ((basis, d), weight) in rows.iter().zip(weights) {
-        if *weight > 0.0 {
-            for i in 0..TERMS {
-                let scaled = f64::from(weight * basis[i]);
-                for j in i..TERMS {
-                    matrix[i][j] += scaled * f64::from(basis[j]);
-                }
-                matrix[i][TERMS] += scaled * f64::from(*d);
+    for ((basis, d), weight) in rows
+        .iter()
+        .zip(weights)
+        .filter(|(_, weight)| **weight > 0.0)
+    {
+        for (row, value) in matrix.iter_mut().zip(basis) {
+            let scaled = f64::from(weight * value);
+            for (sum, other) in row.iter_mut().zip(basis.iter().chain([d])) {
+                *sum += scaled * f64::from(*other);
             }
         }
     }
-    for i in 0..TERMS {
-        for j in 0..i {
-            matrix[i][j] = matrix[j][i];
-        }
-        matrix[i][i] += 1e-3 * rows.len() as f64;
+    for (i, row) in matrix.iter_mut().enumerate() {
+        row[i] += 1e-3 * rows.len() as f64;
     }
     // Gaussian elimination; the matrix is positive definite.
     for i in 0..TERMS {
