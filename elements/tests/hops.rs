@@ -23,7 +23,7 @@ const SENSORS: &str =
 /// A model folder whose model hears and feels.
 fn model_with_hops() -> TempDir {
     let folder = model_copy();
-    let fixtures = workspace().join("elements/tests/fixtures");
+    let fixtures = workspace().join("testdata/encoders");
     for name in ["audio_encoder.onnx", "sensor_encoder.onnx"] {
         std::fs::copy(fixtures.join(name), folder.path().join(name)).unwrap();
     }

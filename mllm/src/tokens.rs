@@ -217,22 +217,24 @@ impl ModalTokens {
             });
         }
         let (sample, columns) = modality.sample(config);
-        let (mut rows, mut features) = (Vec::new(), Vec::new());
-        for (t, y, x, scale, steps) in tokens {
-            let position =
-                i64::from(t) * sample as i64 + i64::from(y) * columns as i64 + i64::from(x);
-            rows.push((position, features.len()));
-            features.extend(restore(scale, steps));
+        let mut rows: Vec<(i64, Vec<f32>)> = (tokens.into_iter())
+            .map(|(t, y, x, scale, steps)| {
+                let within = i64::from(y) * columns as i64 + i64::from(x);
+                (i64::from(t) * sample as i64 + within, restore(scale, steps))
+            })
+            .collect();
+        let width = rows.first().map_or(0, |(_, row)| row.len());
+        if rows.iter().any(|(_, row)| row.len() != width) {
+            return Err(Error::Tokens("they are not all of one length".to_owned()));
         }
-        let width = features.len().checked_div(rows.len()).unwrap_or(0);
-        let all = Array2::from_shape_vec((rows.len(), width), features)
-            .map_err(|_| Error::Tokens("they are not all of one length".to_owned()))?;
         // On the wire they may come in any order.
-        rows.sort_unstable();
-        let order: Vec<usize> = rows.iter().map(|(_, start)| start / width.max(1)).collect();
+        rows.sort_by_key(|(position, _)| *position);
+        let (positions, values): (Vec<i64>, Vec<Vec<f32>>) = rows.into_iter().unzip();
+        let features = Array2::from_shape_vec((positions.len(), width), values.concat())
+            .map_err(|error| Error::Tokens(error.to_string()))?;
         Ok(Self {
-            positions: rows.iter().map(|(position, _)| *position).collect(),
-            features: all.select(Axis(0), &order),
+            positions,
+            features,
         })
     }
 

@@ -149,10 +149,13 @@ def export_hop_encoder(module: nn.Module, name: str, inputs: Tensor, columns: in
     return {"id": f"msao-{name}-v1", "sha256": digest, "tokens": tokens, "columns": columns, "hops": 2}
 
 
-def export_senses(audio: nn.Module, sensor: nn.Module, folder: Path) -> dict:
+def export_senses(path: Path, folder: Path) -> dict:
     """Both encoders of hops, as `config.json` names them."""
-    heard = export_hop_encoder(audio.eval(), "audio", torch.randn(2, 50, 64) * 3 - 5, 4, 16, folder)
-    felt = export_hop_encoder(sensor.eval(), "sensor", torch.randn(2, 7, 50), 2, 14, folder)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    audio, sensor = AudioEncoder().eval(), SensorEncoder().eval()
+    audio.load_state_dict(state["audio"]), sensor.load_state_dict(state["sensor"])
+    heard = export_hop_encoder(audio, "audio", torch.randn(2, 50, 64) * 3 - 5, 4, 16, folder)
+    felt = export_hop_encoder(sensor, "sensor", torch.randn(2, 7, 50), 2, 14, folder)
     return {"audio_encoder": heard, "sensor_encoder": felt | {"channels": list(CHANNELS), "rate": 100}}
 
 
@@ -164,6 +167,8 @@ def export_captioner(model: Captioner, name: str, encoders: dict, bits: int, wat
     axes = {0: "batch", 1: "length"}
     tokens, positions = torch.randn(2, 5, TOKEN_SIZE), torch.arange(5).expand(2, -1)
     for modality, projector in model.projectors.items():
+        if modality != "video" and f"{modality}_encoder" not in encoders:
+            continue
         file, kind = ("vision", "image") if modality == "video" else (modality, modality)
         path = folder / f"{file}_projector.onnx"
         export(projector, (tokens, positions), {f"{kind}_tokens": axes, "positions": axes}, {f"{kind}_embeds": axes}, path)
@@ -246,7 +251,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="what `train` or `joint` wrote")
     parser.add_argument("--from-folders", type=Path, help="exported folders instead of a checkpoint")
-    parser.add_argument("--senses", type=Path, help="what `senses` wrote; random weights if left out")
+    parser.add_argument("--senses", type=Path, help="what `senses` wrote; without it the models only see")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--full-bits", type=int, default=4)
@@ -262,18 +267,15 @@ def main() -> None:
         state = torch.load(arguments.checkpoint, map_location="cpu", weights_only=True)
         for name, module in (("encoder", encoder), ("full", full), ("draft", draft)):
             module.load_state_dict({k: v.float() for k, v in state[name].items()})
-    audio, sensor = AudioEncoder(), SensorEncoder()
-    if arguments.senses:
-        state = torch.load(arguments.senses, map_location="cpu", weights_only=True)
-        audio.load_state_dict(state["audio"])
-        sensor.load_state_dict(state["sensor"])
     for module in (encoder, full, draft):
         module.eval()
     edge, cloud = arguments.out / "msao-edge", arguments.out / "msao-cloud"
     for folder in (edge, cloud):
         folder.mkdir(parents=True, exist_ok=True)
     version = arguments.version
-    encoders = {"vision_encoder": export_vision(encoder, version, edge), **export_senses(audio, sensor, edge)}
+    encoders = {"vision_encoder": export_vision(encoder, version, edge)}
+    if arguments.senses:
+        encoders |= export_senses(arguments.senses, edge)
     check_vision(encoder, edge)
     export_captioner(draft, f"msao-edge-{version}", encoders, 8, True, arguments.tokenizer, edge)
     export_captioner(full, f"msao-cloud-{version}", encoders, arguments.full_bits, False, arguments.tokenizer, cloud)

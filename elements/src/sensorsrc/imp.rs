@@ -28,7 +28,7 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 /// Where the samples come from.
 enum Source {
-    File(Replay),
+    File(Box<Replay>),
     Subject(Box<Live>),
 }
 
@@ -179,7 +179,7 @@ fn file(
     let packer = packer(&format, settings);
     let replay = Replay::new(recording, packer, settings.rate, settings.again)?;
     let started = Started { format, live: None };
-    Ok((Source::File(replay), started))
+    Ok((Source::File(Box::new(replay)), started))
 }
 
 #[glib::object_subclass]
