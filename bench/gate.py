@@ -18,7 +18,7 @@ import clips
 import methods
 import score
 
-THRESHOLDS = (0.0005, 0.002, 0.004, 0.007, 0.011, 0.018, 0.03, 0.05, 0.08, 0.13, 0.2, 0.35)
+THRESHOLDS = (0.001, 0.002, 0.004, 0.007, 0.011, 0.014, 0.018, 0.023, 0.03, 0.04, 0.06, 0.1)
 
 
 def mas(path, program, model):

@@ -267,6 +267,9 @@ impl Meter {
         {
             // Either tier may see what the other does not; what T0 sees stands out.
             for (p, evidence) in look.evidence.iter().enumerate() {
+                if *evidence == 0.0 && *number > sight.sent[p] && measurement.codes[p].is_some() {
+                    measurement.u[p] = calibrated.slow(p, measurement.codes[p]);
+                }
                 if *number > sight.sent[p] && measurement.codes[p].is_some() {
                     measurement.u[p] = measurement.u[p].max(*evidence);
                     measurement.s[p] = measurement.s[p].max(*evidence);
@@ -445,6 +448,21 @@ impl Calibrated {
                 if sent.is_some() && settled.is_some() && *sent != *now {
                     *sent = *settled;
                 }
+            }
+        }
+    }
+
+    /// Change of a position in which T0 sees nothing: what its blocks do not show must be
+    /// a whole ramp beyond the greatest floor.
+    fn slow(&self, position: usize, code: Option<u64>) -> f32 {
+        let MeterSettings {
+            noise_most, ramp, ..
+        } = self.settings;
+        match (code, self.sent[position]) {
+            (None, _) => 0.0,
+            (Some(_), None) => 1.0,
+            (Some(code), Some(sent)) => {
+                temporal::change(temporal::distance(code, sent), noise_most + ramp, ramp)
             }
         }
     }
