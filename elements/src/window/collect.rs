@@ -74,7 +74,8 @@ mod tests {
         for (index, value) in values.iter().enumerate() {
             let mut grid =
                 Array2::from_shape_fn((4, 8), |(p, c)| ((p * 5 + c * 3) % 7) as f32 - 3.0);
-            grid.row_mut(1).mapv_inplace(|v| v * value);
+            // It stands out from the others, whatever it holds.
+            grid.row_mut(1).mapv_inplace(|v| 3.0 * v * value);
             let measurement = Arc::new(crate::lock(&meter).measure(grid.view()));
             frames.push(Arc::new(Measured {
                 modality: broker::Modality::Video,
