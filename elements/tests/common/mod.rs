@@ -162,7 +162,8 @@ impl Camera {
         let mut grid =
             Array2::from_shape_fn((49, 96), |(p, c)| ((p * 31 + c * 17) % 23) as f32 - 11.0);
         for position in changed {
-            grid.row_mut(*position).mapv_inplace(|value| -value);
+            // What comes into a picture stands out from it.
+            grid.row_mut(*position).mapv_inplace(|value| -3.0 * value);
         }
         let measurement = self.meter.lock().unwrap().measure(grid.view());
         let features = Array3::from_shape_fn((24, 56, 56), |(c, y, x)| {
