@@ -160,8 +160,10 @@ fn any_modalities_are_read_and_each_counts() {
         );
     }
     // A modality alone is all there is.
-    let mut alone = Tokens::default();
-    alone.audio = tokens.audio.clone();
+    let alone = Tokens {
+        audio: tokens.audio.clone(),
+        ..Tokens::default()
+    };
     model.draft(&alone, "What is heard?").unwrap();
     assert_eq!(model.modal(&alone, "", &[20]).unwrap().audio, Some(1.0));
     let error = model.draft(&Tokens::default(), "").unwrap_err().to_string();
