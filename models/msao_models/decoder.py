@@ -73,19 +73,24 @@ class Layer(nn.Module):
         if past is not None:
             k, v = torch.cat([past[0].to(k.dtype), k], 2), torch.cat([past[1].to(v.dtype), v], 2)
         present = (k, v)
-        # Query heads that share a key head are folded into the query axis: no copy of the keys.
         shared = s.heads // s.kv_heads
+        if self.training:
+            k, v = (t.repeat_interleave(shared, 1) for t in (k, v))
+            mixed = F.scaled_dot_product_attention(q, k, v, bias[:, 0].to(q.dtype), self.dropout)
+            return self.feed_forward(x + self.o(mixed.transpose(1, 2).reshape(batch, length, s.width))), present, None
+        # Query heads that share a key head are folded into the query axis: no copy of the keys.
         q = q.reshape(batch, s.kv_heads, shared * length, s.head_dim)
         weights = q @ k.transpose(2, 3) * s.head_dim**-0.5
         weights = weights.view(batch, s.kv_heads, shared, length, k.shape[2]) + bias
         weights = weights.softmax(-1).to(v.dtype)
-        weights = F.dropout(weights, self.dropout, self.training)
         seen = weights.mean((1, 2)) if watch else None
         mixed = weights.view(batch, s.kv_heads, shared * length, k.shape[2]) @ v
         mixed = mixed.view(batch, s.heads, length, s.head_dim).transpose(1, 2).reshape(batch, length, s.width)
-        x = x + self.o(mixed)
+        return self.feed_forward(x + self.o(mixed)), present, seen
+
+    def feed_forward(self, x: Tensor) -> Tensor:
         h = self.feed_forward_norm(x)
-        return x + self.down(F.silu(self.gate(h)) * self.up(h)), present, seen
+        return x + self.down(F.silu(self.gate(h)) * self.up(h))
 
 
 class Decoder(nn.Module):
@@ -108,8 +113,9 @@ class Decoder(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, embeds: Tensor, mask: Tensor, positions: Tensor, past=None, watch: bool = False):
-        """`mask` [N, P + L] is 1 where a position may be looked at; `positions` [N, L] index the rotary table."""
+    def forward(self, embeds: Tensor, mask: Tensor, positions: Tensor, past=None, watch: bool = False, last: int = 0):
+        """`mask` [N, P + L] is 1 where a position may be looked at; `positions` [N, L] index the rotary table; with `last`
+        logits are of the last so many positions only."""
         length, total = embeds.shape[1], mask.shape[1]
         cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
         key, query = torch.arange(total, device=mask.device), torch.arange(length, device=mask.device)
@@ -120,7 +126,7 @@ class Decoder(nn.Module):
             x, present, seen = layer(x, cos, sin, bias, None if past is None else past[index], watch)
             presents.append(present)
             attention.append(seen)
-        logits = self.norm(x) @ self.embeddings.weight.T
+        logits = self.norm(x[:, -last:] if last else x) @ self.embeddings.weight.T
         return (logits, presents, torch.stack(attention).mean(0)) if watch else (logits, presents)
 
 
@@ -166,4 +172,4 @@ class Captioner(nn.Module):
         embeds = torch.cat([self.embed(tokens), self.decoder.embeddings(text)], 1)
         mask = torch.cat([kept, torch.ones_like(text) if written is None else written], 1)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return self.decoder(embeds, mask, positions)[0][:, tokens.shape[1] :]
+        return self.decoder(embeds, mask, positions, last=text.shape[1])[0]

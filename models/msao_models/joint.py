@@ -1,6 +1,6 @@
 """Teaches exported captioners to answer questions and to hear and feel, in three stages.
 
-    python -m msao_models.joint --models ../testdata/models --flickr FLICKR8K --daquar DAQUAR --sounds SOUNDS/sounds.npz \
+    torchrun --nproc-per-node 2 -m msao_models.joint --models ../testdata/models --flickr FLICKR8K --daquar DAQUAR --sounds SOUNDS/sounds.npz \
         --senses SENSES/senses.pt --out RUN
 
 1. Cross-entropy: full model and the trunk of the image encoder, on photographs (the full model's own captions, so that
@@ -10,7 +10,8 @@
 3. The draft learns answers, and the full model's captions and distributions.
 
 Each stage lasts a given time, and its learning rate falls with the time that is left: a run fits a lease, whatever the
-machine. The encoders of sounds and sensors are trained before (`senses.py`) and frozen.
+machine. The encoders of sounds and sensors are trained before (`senses.py`) and frozen. `torchrun --nproc-per-node N`
+trains on N GPUs; the numbers of scenes, windows and pictures are those of each.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import export, rewards
+from . import export, parallel
 from .decoder import ALL_PLACES, PLACES, Captioner
 from .encoder import Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
@@ -35,14 +36,15 @@ QUESTION_WEIGHT = 2.0
 
 
 class Clock:
-    """How much of a stage's time is over, 0 to 1."""
+    """How much of a stage's time is over, 0 to 1: `over` as of the last `tick`, the same in all processes."""
 
-    def __init__(self, seconds: float):
-        self.start, self.seconds = time.time(), seconds
+    def __init__(self, seconds: float, device: torch.device):
+        self.start, self.seconds, self.device, self.over = time.time(), seconds, device, 0.0
 
-    @property
-    def over(self) -> float:
-        return (time.time() - self.start) / self.seconds
+    def tick(self) -> bool:
+        """Whether there is time left."""
+        self.over = parallel.agree((time.time() - self.start) / self.seconds, self.device)
+        return self.over < 1
 
     def rate(self) -> float:
         """One cycle: a short rise, then a cosine-like fall to nearly nothing."""
@@ -56,7 +58,8 @@ class Trainer:
         self.ids: dict[str, list[int]] = {}
 
     def log(self, *words) -> None:
-        print(f"[{time.time() - self.start:5.0f} s]", *words, flush=True)
+        if parallel.rank() == 0:
+            print(f"[{time.time() - self.start:5.0f} s]", *words, flush=True)
 
     def autocast(self):
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -171,8 +174,8 @@ def cross_entropy(t: Trainer, encoder: Encoder, model: Captioner, seconds: float
         groups((old, 2e-4), (new, 1e-3), (list(encoder.trunk.parameters()), 2e-4)), weight_decay=0.05, betas=(0.9, 0.98)
     )
     averages = [Ema(encoder, 0.995), Ema(model, 0.995)]
-    clock, index = Clock(seconds), 0
-    while clock.over < 1:
+    clock, index = Clock(seconds, t.device), 0
+    while clock.tick():
         encoder.train(), model.train()
         set_rates(optimizer, clock.rate())
         loss = t.loss(encoder, model, *t.material.batch(), tuned=True)
@@ -195,8 +198,8 @@ def rounded(t: Trainer, encoder: Encoder, model: Captioner, seconds: float, rate
     optimizer = torch.optim.AdamW(groups((trained, rate)), weight_decay=0.01)
     weights.load()
     encoder.eval()
-    clock, index = Clock(seconds), 0
-    while clock.over < 1:
+    clock, index = Clock(seconds, t.device), 0
+    while clock.tick():
         set_rates(optimizer, clock.rate())
         photographs = t.material.captioned(pictures)
         indices = [s.picture for s in photographs]
@@ -232,18 +235,20 @@ def distil(t: Trainer, encoder: Encoder, teacher: Captioner, draft: Captioner, s
     optimizer = torch.optim.AdamW(groups((list(draft.parameters()), rate)), weight_decay=0.05, betas=(0.9, 0.98))
     average = Ema(draft, 0.995)
     encoder.eval(), teacher.eval()
-    clock, index = Clock(seconds), 0
-    while clock.over < 1:
+    clock, index = Clock(seconds, t.device), 0
+    while clock.tick():
         set_rates(optimizer, clock.rate())
-        photographs = t.material.captioned(pictures)
-        prefix = t.prefix(photographs[0], False)
         draft.train()
-        with torch.no_grad(), t.autocast():
-            tokens = quantise(encoder(t.material.pixels([s.picture for s in photographs], True)).float())
-            kept = random_kept(pictures, t.device)
-            target = generate(teacher, tokens, kept, prefix, longest=26)
+        # Writing takes the teacher longer than reading: what it wrote serves a few steps.
+        if index % 4 == 0:
+            photographs = t.material.captioned(pictures)
+            prefix = t.prefix(photographs[0], False)
+            with torch.no_grad(), t.autocast():
+                seen = quantise(encoder(t.material.pixels([s.picture for s in photographs], True)).float())
+                shown = random_kept(pictures, t.device)
+                target = generate(teacher, seen, shown, prefix, longest=26)
             text = torch.cat([torch.tensor(prefix, device=t.device).expand(pictures, -1), target], 1)
-        losses = divergence(t, teacher, draft, tokens, kept, text, None, (text[:, 1:] != PAD).float() * after(prefix, text))
+        losses = divergence(t, teacher, draft, seen, shown, text, None, (text[:, 1:] != PAD).float() * after(prefix, text))
         distinct, samples = t.material.batch()
         pieces, written, weights = t.texts(samples)
         with torch.no_grad(), t.autocast():
@@ -294,35 +299,41 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=16)
     arguments = parser.parse_args()
-    random.seed(arguments.seed)
-    torch.manual_seed(arguments.seed)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
     material = Material(arguments)
     t = Trainer(arguments, material)
+    torch.manual_seed(arguments.seed)
     encoder, full, draft = (m.to(t.device) for m in export.load(arguments.models))
+    # All processes start from the same weights and see different samples.
+    random.seed(arguments.seed + parallel.rank())
+    torch.manual_seed(arguments.seed + parallel.rank())
     encoder = encoder.to(memory_format=torch.channels_last)
     for parameter in encoder.probe.parameters():
         parameter.requires_grad_(False)
 
-    def save() -> None:
+    def keep(name: str, model: Captioner) -> None:
+        """Reports, and saves all weights as they are."""
+        if parallel.rank():
+            return
+        scores[name] = t.report(name, encoder, model)
         arguments.out.mkdir(parents=True, exist_ok=True)
         state = {n: {k: v.half() for k, v in m.state_dict().items()} for n, m in (("encoder", encoder), ("full", full), ("draft", draft))}
         torch.save(state, arguments.out / "checkpoint.pt")
+        record = {"arguments": {k: str(v) for k, v in vars(arguments).items()}, "processes": parallel.world(), "validation": scores}
+        (arguments.out / "training.json").write_text(json.dumps(record, indent=1))
 
+    scores: dict[str, dict[str, float]] = {}
     material.write_captions(lambda samples: t.answers(encoder, full, samples))
-    scores = {"before": t.report("before", encoder, full)}
+    t.log("photographs captioned")
     cross_entropy(t, encoder, full, arguments.seconds[0])
     encoder.store()
-    scores["joint"] = t.report("full, unrounded", encoder, full)
-    save()
+    keep("full, unrounded", full)
     rounded(t, encoder, full, arguments.seconds[1], 5e-5)
-    scores["full"] = t.report("full", encoder, full)
-    save()
+    keep("full", full)
     distil(t, encoder, full, draft, arguments.seconds[2], 1e-3)
-    scores["draft"] = t.report("draft", encoder, draft)
-    save()
-    (arguments.out / "training.json").write_text(json.dumps({"arguments": {k: str(v) for k, v in vars(arguments).items()}, "validation": scores}, indent=1))
+    keep("draft", draft)
+    parallel.stop()
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from . import data, motion, questions, rewards, rigs, words
+from . import data, motion, parallel, questions, rewards, rigs, words
 from .encoder import MEAN, STD, quantise
 from .pieces import PROMPT
-from .senses import AudioEncoder, SensorEncoder, hops, sensor_hops
+from .senses import AudioEncoder, SensorEncoder, colouring, hops, sensor_hops
 from .sounds import LABELS, SoundBank
 from .train import augment
 
@@ -24,8 +24,9 @@ from .train import augment
 VALIDATION_SEED = 9_000_000
 # Shares of windows without a microphone, and without sensors.
 DEAF, NUMB = 0.25, 0.25
-# A question about what is heard or felt is asked without a picture in this share of windows.
-BLIND = 0.15
+# A question about what is heard or felt is asked without a picture in this share of windows; and one about the picture,
+# where the right answer is that it is not known.
+BLIND, UNSEEN = 0.15, 0.04
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Material:
     """Everything on the training device, and random batches of it."""
 
     def __init__(self, arguments: argparse.Namespace):
-        self.rng = random.Random(arguments.seed)
+        self.rng = random.Random(arguments.seed + parallel.rank())
         self.flickr = data.load(arguments.flickr)
         names = self.flickr.names
         self.first_train = data.TEST + data.VALIDATION
@@ -128,12 +129,12 @@ class Material:
         photographs = data.pictures(arguments.flickr, names)
         rooms = questions.daquar(arguments.daquar)
         textures = rigs.Textures(photographs[self.first_train :])
-        total = range(arguments.scenes)
-        drawn, self.rigs = render(total, textures, arguments.workers)
+        first = parallel.rank() * arguments.scenes
+        drawn, self.rigs = render(range(first, first + arguments.scenes), textures, arguments.workers)
         checks, self.checks = render(range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), textures, arguments.workers)
 
         # Nothing above touches the device: a fork after its first use is not safe.
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = parallel.start()
         parts = [photographs, rooms.pictures, drawn, checks]
         starts = np.cumsum([0] + [len(part) for part in parts])
         self.first_room, self.first_rig, self.first_check = map(int, starts[1:4])
@@ -151,14 +152,14 @@ class Material:
         audio, sensor = AudioEncoder().eval(), SensorEncoder().eval()
         audio.load_state_dict(state["audio"]), sensor.load_state_dict(state["sensor"])
         audio.to(self.device), sensor.to(self.device)
-        rng = np.random.default_rng(arguments.seed)
+        rng = np.random.default_rng([arguments.seed, parallel.rank()])
         bank = SoundBank(arguments.sounds, str(self.device))
         heard = [some_sounds(self.rng) for _ in range(arguments.windows)] + [(s,) for s in words.HEARD] + [()]
         pairs = {ordered({a, b}) for a in words.HEARD for b in words.HEARD if a != b}
         heard += [pair for pair in sorted(pairs) for _ in range(8)]
         felt = [self.rng.choice(list(words.FELT)) for _ in range(arguments.windows)] + list(words.FELT)
         both = lambda encoder, pieces: encoder(pieces.flatten(0, 1))[1].unflatten(0, (-1, 2)).flatten(1, 2)
-        hear = lambda some: both(audio, hops(bank.sample(sound_labels(some), rng, "train")))
+        hear = lambda some: both(audio, hops(bank.sample(sound_labels(some), rng, "train")) + colouring(len(some), self.device))
         feel = lambda some: both(sensor, sensor_hops(torch.from_numpy(motion.traces(motion_labels(some), rng)).to(self.device)))
         self.audio_bank = SenseBank(heard, self.encode(heard, 500, hear))
         self.sensor_bank = SenseBank(felt, self.encode(felt, 2000, feel))
@@ -172,7 +173,7 @@ class Material:
         self.photograph_questions = {
             self.first_train + i: questions.about_captions(self.flickr.captions[n], self.rng) for i, n in enumerate(self.flickr.train)
         }
-        held = set(self.rng.sample(range(len(rooms.train)), 500))
+        held = set(random.Random(0).sample(range(len(rooms.train)), 500))
         self.room_questions, checks = defaultdict(list), []
         for i, (picture, question) in enumerate(rooms.train):
             if i in held:
@@ -235,7 +236,8 @@ class Material:
             facts = self.rigs[i]
             picture = self.first_rig + i
             for question in rng.sample(facts["questions"], min(2, len(facts["questions"]))):
-                samples.append(self.drop(self.scene_sample(picture, facts, question), question))
+                sample = self.drop(self.scene_sample(picture, facts, question), question)
+                samples.append(self.unseen(sample) if question.about == "video" else sample)
             window = self.window(picture, facts["sounds"], facts["felt"])
             samples.append(self.caption_sample(window, facts["caption"]) if rng.random() < 0.5 else self.sense_sample(window))
         for sample in self.captioned(photographs):
@@ -243,14 +245,19 @@ class Material:
             samples.append(self.caption_sample(window, self.own_captions.get(sample.picture, "")))
             if asked and rng.random() < 0.7:
                 question = rng.choice(asked)
-                samples.append(replace(window, kind=question.kind, prompt=question.text, answer=question.answer))
+                samples.append(self.unseen(replace(window, kind=question.kind, prompt=question.text, answer=question.answer)))
             else:
                 samples.append(self.sense_sample(window))
         for picture in rng.sample(self.rooms, min(rooms, len(self.rooms))):
             window = self.random_window(picture)
             for question in rng.sample(self.room_questions[picture], min(2, len(self.room_questions[picture]))):
-                samples.append(replace(window, kind="daquar", prompt=question.text, answer=question.answer))
+                samples.append(self.unseen(replace(window, kind="daquar", prompt=question.text, answer=question.answer)))
         return list(dict.fromkeys(s.picture for s in samples)), samples
+
+    def unseen(self, sample: Sample) -> Sample:
+        """May take away the picture that the question is about, if something else is there."""
+        there = sample.sounds is not None or sample.motion is not None
+        return replace(sample, sees=False, answer=words.UNKNOWN) if there and self.rng.random() < UNSEEN else sample
 
     def drop(self, sample: Sample, question: rigs.Question) -> Sample:
         """May take away senses that the question is not about."""

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from . import data, rewards
+from . import data, parallel, rewards
 from .decoder import Captioner, Shape, draft_shape
 from .encoder import GRID, MEAN, STD, Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
@@ -166,7 +166,9 @@ def step(loss: Tensor, optimizer: torch.optim.Optimizer, rounded: RoundedWeights
     loss.backward()
     if rounded:
         rounded.pass_gradients()
-    nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
+    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    parallel.average(parameters)
+    nn.utils.clip_grad_norm_(parameters, 1.0)
     optimizer.step()
     if rounded:
         rounded.load()

@@ -13,7 +13,7 @@ from msao_models.sounds.synthesis import generated
 
 QUIET = LABELS.index("quiet")
 # Generated clips of each label.
-GENERATED = {"train": 120, "test": 40}
+GENERATED = {"train": 300, "test": 40}
 # Recordings and spoken clips are drawn as often as generated ones.
 RECORDED_SHARE = 0.5
 # Training plays clips up to so many octaves faster or slower.
