@@ -1,20 +1,23 @@
-"""Teaches exported captioners to answer questions and to hear and feel, in three stages.
+"""Teaches exported captioners to answer questions and to hear and feel.
 
-    torchrun --nproc-per-node 2 -m msao_models.joint --models ../testdata/models --flickr FLICKR8K --daquar DAQUAR --sounds SOUNDS/sounds.npz \
-        --senses SENSES/senses.pt --out RUN
+    torchrun --nproc-per-node 2 -m msao_models.joint --models ../testdata/models --flickr FLICKR8K --daquar DAQUAR \
+        --sounds SOUNDS/sounds.npz --senses SENSES/senses.pt --out RUN
 
-1. Cross-entropy: full model and the trunk of the image encoder, on photographs (the full model's own captions, so that
-   what self-critical training gave is kept; questions from captions; DAQUAR) and on generated rig scenes.
-2. The same with the full model's weights rounded to 4 bits and the encoder frozen, beside self-critical steps on plain
-   captions.
-3. The draft learns answers, and the full model's captions and distributions.
+Full model, the trunk of the image encoder and the draft learn side by side, on photographs (with the captions that the
+full model wrote before, and questions from Flickr8k's captions), on DAQUAR and on generated rig scenes:
 
-Each stage lasts a given time, and its learning rate falls with the time that is left: a run fits a lease, whatever the
-machine. The encoders of sounds and sensors are trained before (`senses.py`) and frozen. `torchrun --nproc-per-node N`
-trains on N GPUs; the numbers of scenes, windows and pictures are those of each.
+- full model and trunk by cross-entropy; on captions of photographs also by the divergence from the distributions of the
+  models as they were, so that what self-critical training gave them is kept;
+- the draft by cross-entropy and by the divergence from the full model's distributions, on the same tokens.
+
+Training lasts a given time, and the learning rate falls with the time that is left: a run fits a lease, whatever the
+machine. The matrices that will be stored in 4 bits are rounded to them at every step. The encoders of sounds and sensors
+are trained before (`senses.py`) and frozen. `torchrun --nproc-per-node N` trains on N GPUs; the numbers of scenes,
+windows and pictures are those of each.
 """
 
 import argparse
+import copy
 import json
 import random
 import time
@@ -30,9 +33,11 @@ from .encoder import Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
 from .material import Material, Sample
 from .pieces import ANSWER, BOS, EOS, PAD
-from .train import Ema, RoundedWeights, augment, random_kept, step
+from .train import RoundedWeights, random_kept, step
 
 QUESTION_WEIGHT = 2.0
+# Matrices of a layer that are stored in 4 bits; the others are in 8.
+FOUR_BITS = ("gate", "up")
 
 
 class Clock:
@@ -89,11 +94,10 @@ class Trainer:
         written = torch.tensor([pad([1] * len(row), length) for row in rows], device=self.device)
         return pieces, written, torch.tensor([pad(row, length - 1) for row in weights], device=self.device)
 
-    def tokens(self, encoder: Encoder, pictures: list[int], samples: list[Sample], augmented: bool) -> tuple[Tensor, Tensor]:
-        """All tokens [N, 109, 256] of the samples' windows, and which are there; `pictures` are the distinct ones."""
-        pixels = self.material.pixels(pictures, augmented)
+    def tokens(self, seen: Tensor, pictures: list[int], samples: list[Sample], augmented: bool) -> tuple[Tensor, Tensor]:
+        """All tokens [N, 109, 256] of the samples' windows, and which are there; `seen` [P, 49, 256] are the tokens of the
+        distinct `pictures`."""
         place = {picture: i for i, picture in enumerate(pictures)}
-        seen = quantise(encoder(pixels).float())
         seen = seen[torch.tensor([place[s.picture] for s in samples], device=self.device)]
         heard, hears = self.material.audio([s.sounds for s in samples])
         felt, feels = self.material.sensor([s.motion for s in samples])
@@ -107,15 +111,19 @@ class Trainer:
         there = torch.cat([k * m[:, None].long() for k, m in zip(kept, (looks, hears, feels))], 1)
         return torch.cat([seen, heard, felt], 1), there
 
-    def loss(self, encoder: Encoder, model: Captioner, pictures: list[int], samples: list[Sample], tuned: bool) -> Tensor:
-        pieces, written, weights = self.texts(samples)
-        with self.autocast():
-            with torch.set_grad_enabled(tuned):
-                tokens, kept = self.tokens(encoder, pictures, samples, True)
-                tokens = F.dropout(tokens, 0.1)
-            logits = model(tokens, kept, pieces[:, :-1], written[:, :-1])
-        losses = F.cross_entropy(logits.float().flatten(0, 1), pieces[:, 1:].flatten(), reduction="none").view_as(weights)
-        return (losses * weights).sum() / weights.sum()
+    def as_before(self, samples: list[Sample], length: int) -> tuple[list[int], Tensor]:
+        """Which samples are captions of photographs that are seen, and a mask [n, length] of the places in their text
+        from which the caption's pieces, and its end where nothing follows it, are told."""
+        chosen, rows = [], []
+        for i, sample in enumerate(samples):
+            own = self.material.own_captions.get(sample.picture)
+            if own is None or not sample.caption or not sample.sees:
+                continue
+            start = len(self.prefix(sample, False)) - 1
+            end = start + len(self.encode(own)[: MAX_CAPTION - 1]) + (sample.answer == own)
+            chosen.append(i)
+            rows.append([float(start <= place < end) for place in range(length)])
+        return chosen, torch.tensor(rows, device=self.device)
 
     @torch.no_grad()
     def answers(self, encoder: Encoder, model: Captioner, samples: list[Sample], batch: int = 400) -> list[str]:
@@ -127,7 +135,9 @@ class Trainer:
             longest = max(map(len, prefixes))
             prefix = torch.tensor([[PAD] * (longest - len(p)) + p for p in prefixes], device=self.device)
             with self.autocast():
-                tokens, kept = self.tokens(encoder, list(dict.fromkeys(s.picture for s in some)), some, False)
+                pictures = list(dict.fromkeys(s.picture for s in some))
+                seen = quantise(encoder(self.material.pixels(pictures, False)).float())
+                tokens, kept = self.tokens(seen, pictures, some, False)
                 pieces = generate(model, tokens, kept, prefix)
             decoded = self.material.tokenizer.decode_batch(pieces.tolist(), skip_special_tokens=True)
             result += [text.strip() for text in decoded]
@@ -167,120 +177,59 @@ def groups(*pairs: tuple[list, float]) -> list[dict]:
     return [{"params": params, "lr": rate, "initial": rate} for params, rate in pairs]
 
 
-def cross_entropy(t: Trainer, encoder: Encoder, model: Captioner, seconds: float) -> None:
-    new = [p for name in ("audio", "sensor") for p in model.projectors[name].parameters()]
-    old = [*model.decoder.parameters(), *model.projectors["video"].parameters()]
-    optimizer = torch.optim.AdamW(
-        groups((old, 2e-4), (new, 1e-3), (list(encoder.trunk.parameters()), 2e-4)), weight_decay=0.05, betas=(0.9, 0.98)
-    )
-    averages = [Ema(encoder, 0.995), Ema(model, 0.995)]
-    clock, index = Clock(seconds, t.device), 0
-    while clock.tick():
-        encoder.train(), model.train()
-        set_rates(optimizer, clock.rate())
-        loss = t.loss(encoder, model, *t.material.batch(), tuned=True)
-        step(loss, optimizer)
-        for average in averages:
-            average.update()
-        index += 1
-        if index % 100 == 0:
-            t.log(f"cross-entropy {index}: {clock.over:.0%}, loss {loss.item():.3f}")
-    t.log(f"cross-entropy: {index} steps")
-    for module, average in zip((encoder, model), averages):
-        module.load_state_dict(average.average.state_dict())
-
-
-def rounded(t: Trainer, encoder: Encoder, model: Captioner, seconds: float, rate: float, pictures: int = 48, samples: int = 5) -> None:
-    """Weights of 4 bits; each step joins cross-entropy on everything with a self-critical loss on plain captions."""
-    weights = RoundedWeights(model)
-    stored = {id(p) for p in weights.stored}
-    trained = [p for p in model.parameters() if id(p) not in stored] + weights.masters
-    optimizer = torch.optim.AdamW(groups((trained, rate)), weight_decay=0.01)
-    weights.load()
-    encoder.eval()
-    clock, index = Clock(seconds, t.device), 0
-    while clock.tick():
-        set_rates(optimizer, clock.rate())
-        photographs = t.material.captioned(pictures)
-        indices = [s.picture for s in photographs]
-        prefix = t.prefix(photographs[0], False)
-        model.eval()
-        with torch.no_grad(), t.autocast():
-            tokens = quantise(F.dropout(encoder(t.material.pixels(indices, True)).float(), 0.1))
-            kept = random_kept(pictures, t.device, full=0.7)
-            drawn = generate(model, tokens, kept, prefix, samples, longest=26)
-        names = [s.name for s in photographs for _ in range(samples)]
-        texts = [x.strip() for x in t.material.tokenizer.decode_batch(drawn.tolist(), skip_special_tokens=True)]
-        reward = t.material.reward(texts, (drawn == EOS).any(1).tolist(), names)
-        reward = torch.tensor(reward, device=t.device).view(pictures, samples)
-        advantage = (reward - (reward.sum(1, keepdim=True) - reward) / (samples - 1)).view(-1, 1)
-        model.train()
-        text = torch.cat([torch.tensor(prefix, device=t.device).expand(drawn.shape[0], -1), drawn], 1)
-        with t.autocast():
-            logits = model(tokens.repeat_interleave(samples, 0), kept.repeat_interleave(samples, 0), text[:, :-1])
-        logits = logits[:, len(prefix) - 1 :].float()
-        logits[:, :, SUPPRESSED] = -1e4
-        logprob = logits.log_softmax(-1).gather(2, drawn[:, :, None])[:, :, 0]
-        mask = (drawn != PAD).float()
-        critical = -(advantage * logprob * mask).sum() / mask.sum()
-        step(critical + t.loss(encoder, model, *t.material.batch(), tuned=False), optimizer, weights)
-        index += 1
-        if index % 50 == 0:
-            t.log(f"rounded {index}: {clock.over:.0%}, reward {reward.mean().item():.3f}")
-    t.log(f"rounded: {index} steps")
-
-
-def distil(t: Trainer, encoder: Encoder, teacher: Captioner, draft: Captioner, seconds: float, rate: float, pictures: int = 160) -> None:
-    """Answers and the teacher's distributions of them; plain captions as the teacher writes them."""
-    optimizer = torch.optim.AdamW(groups((list(draft.parameters()), rate)), weight_decay=0.05, betas=(0.9, 0.98))
-    average = Ema(draft, 0.995)
-    encoder.eval(), teacher.eval()
-    clock, index = Clock(seconds, t.device), 0
-    while clock.tick():
-        set_rates(optimizer, clock.rate())
-        draft.train()
-        # Writing takes the teacher longer than reading: what it wrote serves a few steps.
-        if index % 4 == 0:
-            photographs = t.material.captioned(pictures)
-            prefix = t.prefix(photographs[0], False)
-            with torch.no_grad(), t.autocast():
-                seen = quantise(encoder(t.material.pixels([s.picture for s in photographs], True)).float())
-                shown = random_kept(pictures, t.device)
-                target = generate(teacher, seen, shown, prefix, longest=26)
-            text = torch.cat([torch.tensor(prefix, device=t.device).expand(pictures, -1), target], 1)
-        losses = divergence(t, teacher, draft, seen, shown, text, None, (text[:, 1:] != PAD).float() * after(prefix, text))
-        distinct, samples = t.material.batch()
-        pieces, written, weights = t.texts(samples)
-        with torch.no_grad(), t.autocast():
-            tokens, kept = t.tokens(encoder, distinct, samples, True)
-        losses = losses + divergence(t, teacher, draft, tokens, kept, pieces, written, weights)
-        step(losses, optimizer)
-        average.update()
-        index += 1
-        if index % 100 == 0:
-            t.log(f"draft {index}: {clock.over:.0%}, loss {losses.item():.3f}")
-    t.log(f"draft: {index} steps")
-    draft.load_state_dict(average.average.state_dict())
-
-
-def after(prefix: list[int], text: Tensor) -> Tensor:
-    """Mask [1, L - 1] of the pieces that follow the prefix."""
-    return (torch.arange(1, text.shape[1], device=text.device) >= len(prefix)).float()[None]
-
-
-def divergence(t: Trainer, teacher: Captioner, draft: Captioner, tokens: Tensor, kept: Tensor, text: Tensor, written: Tensor | None, weights: Tensor) -> Tensor:
-    """KL from the teacher, and cross-entropy of the text itself, at the weighted pieces."""
-    read = None if written is None else written[:, :-1]
-    with t.autocast():
-        with torch.no_grad():
-            wanted = teacher(tokens, kept, text[:, :-1], read).float()
-        logits = draft(tokens, kept, text[:, :-1], read).float()
-    for x in (wanted, logits):
+def divergence(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of `logits` [N, L, V] from `wanted`, a mean by `weights` [N, L]."""
+    logits, wanted = logits.float(), wanted.float()
+    for x in (logits, wanted):
         x[:, :, SUPPRESSED] = -1e4
-    logprobs = logits.log_softmax(-1)
-    kl = F.kl_div(logprobs, wanted.log_softmax(-1), log_target=True, reduction="none").sum(-1)
-    hard = F.nll_loss(logprobs.flatten(0, 1), text[:, 1:].flatten(), reduction="none").view_as(kl)
-    return ((kl + hard) * weights).sum() / weights.sum()
+    each = F.kl_div(logits.log_softmax(-1), wanted.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+    return (each * weights).sum() / weights.sum().clamp(min=1)
+
+
+def train(t: Trainer, encoder: Encoder, full: Captioner, draft: Captioner, seconds: float) -> None:
+    old_encoder, old = copy.deepcopy(encoder).eval(), copy.deepcopy(full).eval()
+    rounded = RoundedWeights(full, FOUR_BITS)
+    stored = {id(p) for p in rounded.stored}
+    new = [p for name in ("audio", "sensor") for p in full.projectors[name].parameters()]
+    others = [p for p in (*full.decoder.parameters(), *full.projectors["video"].parameters()) if id(p) not in stored]
+    settings = {"weight_decay": 0.05, "betas": (0.9, 0.98)}
+    optimizer = torch.optim.AdamW(groups((others + rounded.masters, 2.5e-4), (new, 1e-3), (list(encoder.trunk.parameters()), 2.5e-4)), **settings)
+    draft_optimizer = torch.optim.AdamW(groups((list(draft.parameters()), 1e-3)), **settings)
+    rounded.load()
+    clock, index = Clock(seconds, t.device), 0
+    while clock.tick():
+        encoder.train(), full.train(), draft.train()
+        for each in (optimizer, draft_optimizer):
+            set_rates(each, clock.rate())
+        pictures, samples = t.material.batch()
+        pieces, written, weights = t.texts(samples)
+        pixels = t.material.pixels(pictures, True)
+        text, read = pieces[:, :-1], written[:, :-1]
+        own, told = t.as_before(samples, text.shape[1])
+        photographs = [samples[i].picture for i in own]
+        with t.autocast():
+            seen = quantise(encoder(pixels).float())
+            tokens, kept = t.tokens(seen, pictures, samples, True)
+            logits = full(F.dropout(tokens, 0.1), kept, text, read)
+            with torch.no_grad():
+                places = torch.tensor([pictures.index(p) for p in photographs], device=t.device)
+                before = quantise(old_encoder(pixels[places]).float())
+                wanted = old(before, kept[own, : before.shape[1]], text[own], read[own])
+            guessed = draft(tokens.detach(), kept, text, read)
+        loss = weighted(logits, pieces, weights) + divergence(logits[own], wanted, told)
+        step(loss, optimizer, rounded)
+        drafted = weighted(guessed, pieces, weights) + divergence(guessed, logits.detach(), weights)
+        step(drafted, draft_optimizer)
+        index += 1
+        if index % 100 == 0:
+            t.log(f"{index}: {clock.over:.0%}, loss {loss.item():.3f}, draft {drafted.item():.3f}, {len(t.material.rigs)} scenes")
+    t.log(f"{index} steps, {len(t.material.rigs)} scenes drawn in each process")
+
+
+def weighted(logits: Tensor, pieces: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of the pieces that follow, a mean by weights."""
+    losses = F.cross_entropy(logits.float().flatten(0, 1), pieces[:, 1:].flatten(), reduction="none").view_as(weights)
+    return (losses * weights).sum() / weights.sum()
 
 
 def main() -> None:
@@ -291,13 +240,14 @@ def main() -> None:
     parser.add_argument("--sounds", type=Path, required=True)
     parser.add_argument("--senses", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=80_000, help="generated scenes to train on")
-    parser.add_argument("--windows", type=int, default=24_000, help="windows of sound, and of sensors, to train on")
-    parser.add_argument("--seconds", type=float, nargs=3, default=[450, 250, 220], help="of each stage")
-    parser.add_argument("--pictures", type=int, nargs=3, default=[96, 56, 40], help="scenes, Flickr8k's and DAQUAR's in a step")
+    parser.add_argument("--captions", type=Path, help="JSON of the full model's captions of training photographs; else it writes them")
+    parser.add_argument("--scenes", type=int, default=40_000, help="generated scenes to train on")
+    parser.add_argument("--windows", type=int, default=16_000, help="windows of sound, and of sensors, to train on")
+    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--pictures", type=int, nargs=3, default=[48, 32, 20], help="scenes, Flickr8k's and DAQUAR's in a step")
     parser.add_argument("--validation", type=int, default=600, help="scenes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=13)
     arguments = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
 
@@ -312,27 +262,18 @@ def main() -> None:
     for parameter in encoder.probe.parameters():
         parameter.requires_grad_(False)
 
-    def keep(name: str, model: Captioner) -> None:
-        """Reports, and saves all weights as they are."""
-        if parallel.rank():
-            return
-        scores[name] = t.report(name, encoder, model)
+    material.write_captions(lambda samples: t.answers(encoder, full, samples), arguments.captions)
+    t.log("ready")
+    train(t, encoder, full, draft, arguments.seconds)
+    if not parallel.rank():
         arguments.out.mkdir(parents=True, exist_ok=True)
+        encoder.store()
         state = {n: {k: v.half() for k, v in m.state_dict().items()} for n, m in (("encoder", encoder), ("full", full), ("draft", draft))}
         torch.save(state, arguments.out / "checkpoint.pt")
+        t.log("saved")
+        scores = {name: t.report(name, encoder, model) for name, model in (("full", full), ("draft", draft))} if arguments.validation else {}
         record = {"arguments": {k: str(v) for k, v in vars(arguments).items()}, "processes": parallel.world(), "validation": scores}
         (arguments.out / "training.json").write_text(json.dumps(record, indent=1))
-
-    scores: dict[str, dict[str, float]] = {}
-    material.write_captions(lambda samples: t.answers(encoder, full, samples))
-    t.log("photographs captioned")
-    cross_entropy(t, encoder, full, arguments.seconds[0])
-    encoder.store()
-    keep("full, unrounded", full)
-    rounded(t, encoder, full, arguments.seconds[1], 5e-5)
-    keep("full", full)
-    distil(t, encoder, full, draft, arguments.seconds[2], 1e-3)
-    keep("draft", draft)
     parallel.stop()
 
 

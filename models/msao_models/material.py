@@ -1,6 +1,7 @@
 """What `joint.py` trains on: pictures, questions, sounds and traces, and how they are mixed in a step."""
 
 import argparse
+import json
 import multiprocessing
 import random
 from collections import defaultdict
@@ -103,18 +104,6 @@ def render_one(seed: int) -> tuple[np.ndarray, dict]:
     return scene.frame, about
 
 
-def render(seeds: range, textures: rigs.Textures, workers: int) -> tuple[np.ndarray, list[dict]]:
-    """Frames u8 [n, 224, 224, 3] and what is asked about each."""
-    global _textures
-    _textures = textures
-    frames, about = np.empty((len(seeds), data.SIZE, data.SIZE, 3), np.uint8), []
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        for i, (frame, facts) in enumerate(pool.imap(render_one, seeds, chunksize=32)):
-            frames[i] = frame
-            about.append(facts)
-    return frames, about
-
-
 class Material:
     """Everything on the training device, and random batches of it."""
 
@@ -123,29 +112,47 @@ class Material:
         self.flickr = data.load(arguments.flickr)
         names = self.flickr.names
         self.first_train = data.TEST + data.VALIDATION
-        captions = self.flickr.captions
-        self.reward = rewards.Pool(rewards.Rewards({n: captions[n] for n in self.flickr.train}, 1.0), arguments.workers)
-        self.validation_reward = rewards.Rewards({n: captions[n] for n in self.flickr.validation}, 0.0)
+        self.validation_reward = rewards.Rewards({n: self.flickr.captions[n] for n in self.flickr.validation}, 0.0)
         photographs = data.pictures(arguments.flickr, names)
         rooms = questions.daquar(arguments.daquar)
-        textures = rigs.Textures(photographs[self.first_train :])
+        global _textures
+        _textures = rigs.Textures(photographs[self.first_train :])
+        pool = multiprocessing.get_context("fork").Pool(arguments.workers)
+        checks = pool.map(render_one, range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), chunksize=16)
         first = parallel.rank() * arguments.scenes
-        drawn, self.rigs = render(range(first, first + arguments.scenes), textures, arguments.workers)
-        checks, self.checks = render(range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), textures, arguments.workers)
+        # They go on drawing while training goes on.
+        self.drawing = pool.imap_unordered(render_one, range(first, first + arguments.scenes))
 
         # Nothing above touches the device: a fork after its first use is not safe.
         self.device = parallel.start()
-        parts = [photographs, rooms.pictures, drawn, checks]
+        self.checks = [facts for _, facts in checks]
+        parts = [photographs, rooms.pictures, *(frame[None] for frame, _ in checks)]
         starts = np.cumsum([0] + [len(part) for part in parts])
-        self.first_room, self.first_rig, self.first_check = map(int, starts[1:4])
-        self.pictures = torch.empty((int(starts[-1]), data.SIZE, data.SIZE, 3), dtype=torch.uint8, device=self.device)
+        self.first_room, self.first_check, self.first_rig = int(starts[1]), int(starts[2]), int(starts[-1])
+        self.pictures = torch.empty((self.first_rig + arguments.scenes, data.SIZE, data.SIZE, 3), dtype=torch.uint8, device=self.device)
         for start, part in zip(starts, parts):
             self.pictures[start : start + len(part)] = torch.from_numpy(part).to(self.device)
+        self.rigs: list[dict] = []
         self.tokenizer = Tokenizer.from_file(str(arguments.models / "msao-edge" / "tokenizer.json"))
         self.hear_and_feel(arguments)
         self.ask(rooms, arguments.validation)
         self.own_captions: dict[int, str] = {}
         self.mix = arguments.pictures
+        self.draw(min(2000, arguments.scenes), wait=True)
+
+    def draw(self, most: int, wait: bool = False) -> None:
+        """Takes in scenes that have been drawn, with `wait` just as many as asked for."""
+        drawn = []
+        while len(drawn) < most:
+            try:
+                drawn.append(self.drawing.next(None if wait else 0))
+            except (StopIteration, multiprocessing.TimeoutError):
+                break
+        if drawn:
+            start = self.first_rig + len(self.rigs)
+            frames = torch.from_numpy(np.stack([frame for frame, _ in drawn]))
+            self.pictures[start : start + len(drawn)] = frames.to(self.device)
+            self.rigs += [facts for _, facts in drawn]
 
     def hear_and_feel(self, arguments: argparse.Namespace) -> None:
         state = torch.load(arguments.senses, map_location="cpu", weights_only=True)
@@ -193,10 +200,15 @@ class Material:
         self.validation_questions = checks
         self.validation_captions = [Sample(data.TEST + i, "caption", PROMPT, "", name=n) for i, n in enumerate(self.flickr.validation)]
 
-    def write_captions(self, write: Callable[[list[Sample]], list[str]]) -> None:
-        """Has the full model caption the training photographs as they are."""
-        samples = [Sample(i, "caption", PROMPT, "", name=n) for i, n in enumerate(self.flickr.train, self.first_train)]
-        self.own_captions = {s.picture: text for s, text in zip(samples, write(samples))}
+    def write_captions(self, write: Callable[[list[Sample]], list[str]], file: Path | None) -> None:
+        """Has a model caption the training photographs as they are, unless `file` (JSON: a caption a name) has them."""
+        names = list(enumerate(self.flickr.train, self.first_train))
+        if file:
+            texts = json.loads(file.read_text())
+            self.own_captions = {i: texts[name] for i, name in names}
+        else:
+            samples = [Sample(i, "caption", PROMPT, "", name=name) for i, name in names]
+            self.own_captions = {s.picture: text for s, text in zip(samples, write(samples))}
 
     def captioned(self, n: int) -> list[Sample]:
         """Random training photographs with the prompt for a caption."""
@@ -230,6 +242,7 @@ class Material:
 
     def batch(self) -> tuple[list[int], list[Sample]]:
         """Distinct pictures of a step, and its samples: three of a scene, two of a photograph or a room."""
+        self.draw(64)
         samples, rng = [], self.rng
         scenes, photographs, rooms = self.mix
         for i in rng.sample(range(len(self.rigs)), min(scenes, len(self.rigs))):

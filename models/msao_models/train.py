@@ -146,8 +146,8 @@ class RoundedWeights:
     """Trains a model as it will be stored: the matrices of its layers are rounded to 4 bits before each step, and the
     gradient there moves the unrounded ones (a straight-through estimator)."""
 
-    def __init__(self, model: Captioner):
-        self.stored = [p for layer in model.decoder.layers for p in layer.parameters() if p.dim() == 2]
+    def __init__(self, model: Captioner, names: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")):
+        self.stored = [getattr(layer, name).weight for layer in model.decoder.layers for name in names]
         self.masters = [nn.Parameter(p.detach().clone()) for p in self.stored]
 
     @torch.no_grad()
