@@ -237,6 +237,10 @@ fn take(stream: &mut Stream, buffer: &gst::Buffer, on_time: bool, stats: &mut St
         // The gate's gap for a frame that it dropped.
         stream.frames_in += 1;
         stats.frames_in += 1;
+    } else if buffer.flags().contains(gst::BufferFlags::DROPPABLE) {
+        // One that it flagged instead.
+        stream.frames_in += 1;
+        stats.frames_in += 1;
     } else if let Some(mas) = MasMeta::of(buffer) {
         stream.keep(mas);
         stats.frames_in += 1;
