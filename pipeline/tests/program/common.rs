@@ -56,3 +56,48 @@ pub fn processes_of(folder: &Path) -> Vec<String> {
         .filter(|line| line.contains(&folder))
         .collect()
 }
+
+/// A folder with the plugin as built for this test, and nothing else.
+pub fn plugin_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let built = std::env::current_exe()
+        .unwrap()
+        .with_file_name("libgstmsao.so");
+    std::os::unix::fs::symlink(&built, folder.path().join("libgstmsao.so")).unwrap();
+    folder
+}
+
+/// A copy in `folder` of a model that ships, which hears and feels: with encoders of random weights if it does not yet.
+pub fn model_with_senses(name: &str, folder: &Path) -> PathBuf {
+    let copy = folder.join(name);
+    std::fs::create_dir(&copy).unwrap();
+    let link = |from: &Path| {
+        for entry in std::fs::read_dir(from).unwrap().flatten() {
+            let to = copy.join(entry.file_name());
+            if !to.exists() {
+                std::os::unix::fs::symlink(entry.path(), to).unwrap();
+            }
+        }
+    };
+    let read = |path: &Path| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let (model, encoders) = (
+        root().join("testdata/models").join(name),
+        root().join("testdata/encoders"),
+    );
+    let mut config = read(&model.join("config.json"));
+    if config.contains_key("audio_encoder") {
+        link(&model);
+        return copy;
+    }
+    config.extend(read(&encoders.join("hops.json")));
+    std::fs::write(
+        copy.join("config.json"),
+        serde_json::to_vec(&config).unwrap(),
+    )
+    .unwrap();
+    link(&model);
+    link(&encoders);
+    copy
+}
