@@ -179,6 +179,7 @@ impl Camera {
             encoder: Arc::clone(&self.encoder),
             columns: 7,
             meter: Arc::clone(&self.meter),
+            end: None,
             flags: Vec::new(),
         };
         self.frame += 1;
