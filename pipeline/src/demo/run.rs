@@ -67,7 +67,7 @@ impl Arguments {
     pub(super) fn video(&self) -> &Path {
         let own = match self.scene {
             Scene::Street => ".cache/media/vtest.avi",
-            Scene::Rig => ".cache/media/rig.mov",
+            Scene::Rig => ".cache/media/rig.mkv",
         };
         self.video.as_deref().unwrap_or(Path::new(own))
     }

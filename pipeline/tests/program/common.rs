@@ -67,37 +67,35 @@ pub fn plugin_folder() -> tempfile::TempDir {
     folder
 }
 
-/// A copy in `folder` of a model that ships, which hears and feels: with encoders of random weights if it does not yet.
-pub fn model_with_senses(name: &str, folder: &Path) -> PathBuf {
-    let copy = folder.join(name);
-    std::fs::create_dir(&copy).unwrap();
-    let link = |from: &Path| {
-        for entry in std::fs::read_dir(from).unwrap().flatten() {
-            let to = copy.join(entry.file_name());
-            if !to.exists() {
-                std::os::unix::fs::symlink(entry.path(), to).unwrap();
-            }
-        }
-    };
+/// The edge model and the full model, which hear and feel. While those that ship do not, both are a copy in `folder` of
+/// the edge model with encoders of random weights.
+pub fn models_with_senses(folder: &Path) -> (PathBuf, PathBuf) {
     let read = |path: &Path| -> serde_json::Map<String, serde_json::Value> {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     };
-    let (model, encoders) = (
-        root().join("testdata/models").join(name),
-        root().join("testdata/encoders"),
-    );
-    let mut config = read(&model.join("config.json"));
+    let ships = |name: &str| root().join("testdata/models").join(name);
+    let (edge, full) = (ships("msao-edge"), ships("msao-cloud"));
+    let mut config = read(&edge.join("config.json"));
     if config.contains_key("audio_encoder") {
-        link(&model);
-        return copy;
+        return (edge, full);
     }
+    let encoders = root().join("testdata/encoders");
     config.extend(read(&encoders.join("hops.json")));
-    std::fs::write(
-        copy.join("config.json"),
-        serde_json::to_vec(&config).unwrap(),
-    )
-    .unwrap();
-    link(&model);
-    link(&encoders);
+    let copy = copy_of(&edge, folder);
+    for entry in std::fs::read_dir(encoders).unwrap().flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let text = serde_json::to_vec(&config).unwrap();
+    std::fs::write(copy.join("config.json"), text).unwrap();
+    (copy.clone(), copy)
+}
+
+/// A copy in `folder` of the model folder `model`.
+pub fn copy_of(model: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join(model.file_name().unwrap());
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(model).unwrap().flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
     copy
 }

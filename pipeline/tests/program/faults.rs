@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{media, model_with_senses, msao, processes_of, root, texts};
+use crate::common::{copy_of, media, models_with_senses, msao, processes_of, root, texts};
 
 /// Runs `msao` to its failure and gives what it said.
 fn fails(folder: &Path, arguments: &[&str]) -> String {
@@ -78,7 +78,7 @@ fn a_video_without_frames() {
 fn a_video_without_sound_and_a_recording_that_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("edge.toml");
-    let model = model_with_senses("msao-edge", folder.path());
+    let (model, _) = models_with_senses(folder.path());
     let edge = |streams: &str| {
         let head = format!("rig = 'car'\nmodel = '{}'\n", model.display());
         std::fs::write(&config, format!("{head}{streams}")).unwrap();
@@ -109,16 +109,13 @@ fn a_video_without_sound_and_a_recording_that_is_none() {
 #[test]
 fn a_model_that_neither_hears_nor_feels() {
     let folder = tempfile::tempdir().unwrap();
-    let model = model_with_senses("msao-edge", folder.path());
+    let model = copy_of(&root().join("testdata/models/msao-edge"), folder.path());
     let path = model.join("config.json");
     let text = std::fs::read(&path).unwrap();
-    let mut config: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    for key in ["audio_encoder", "sensor_encoder"] {
-        config.as_object_mut().unwrap().remove(key).unwrap();
-    }
-    // It may be a link.
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, config.to_string()).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&text).unwrap();
+    config.retain(|key, _| key != "audio_encoder" && key != "sensor_encoder");
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
     let toml = folder.path().join("edge.toml");
     for (stream, word) in [
         ("[[audio]]\nsource = 'auto'", "does not hear"),

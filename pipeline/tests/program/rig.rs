@@ -10,7 +10,7 @@ use broker::connect::AtStart;
 use broker::test_server::TestServer;
 use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
 
-use crate::common::{media, model_with_senses, msao, plugin_folder, root, texts};
+use crate::common::{media, models_with_senses, msao, plugin_folder, root, texts};
 
 const ALL: [Modality; 3] = [Modality::Video, Modality::Audio, Modality::Sensor];
 
@@ -49,12 +49,11 @@ impl Drop for Killed {
 async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start();
-    let model = model_with_senses("msao-edge", folder.path());
-    let full = model_with_senses("msao-cloud", folder.path());
+    let (model, full) = models_with_senses(folder.path());
     let edge = config(folder.path(), &model, &server.url());
     let cloud = folder.path().join("cloud.toml");
     let text = format!(
-        "model = '{}'\nnats = {{ url = '{}' }}",
+        "model = '{}'\nagreement = 'exact'\nnats = {{ url = '{}' }}",
         full.display(),
         server.url()
     );
@@ -127,7 +126,7 @@ async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
 fn the_printed_line_runs_in_gst_launch() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start();
-    let model = model_with_senses("msao-edge", folder.path());
+    let (model, _) = models_with_senses(folder.path());
     let config = config(folder.path(), &model, &server.url());
     let printed = msao(folder.path())
         .args(["edge", "--print-pipeline", "--config"])
@@ -158,10 +157,10 @@ fn the_printed_line_runs_in_gst_launch() {
 #[test]
 fn the_demo_shows_all_three() {
     let folder = tempfile::tempdir().unwrap();
-    let model = model_with_senses("msao-edge", folder.path());
-    let full = model_with_senses("msao-cloud", folder.path());
+    let (model, full) = models_with_senses(folder.path());
     let output = msao(folder.path())
-        .args(["demo", "--scene", "rig", "--fast", "--video"])
+        .args(["demo", "--scene", "rig", "--fast", "--agreement", "exact"])
+        .arg("--video")
         .arg(media("bigbuckbunny.mp4"))
         .arg("--edge-model")
         .arg(model)
@@ -184,5 +183,5 @@ fn the_demo_shows_all_three() {
             .iter()
             .all(|sense| line.contains(sense))
     };
-    assert!(drafts.filter(all).count() >= 3, "{out}");
+    assert!(drafts.filter(all).count() >= 1, "{out}");
 }
