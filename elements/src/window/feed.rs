@@ -52,14 +52,18 @@ impl Feed {
         self.stalled = false;
     }
 
+    /// Something can come in, from the first time on that this is called.
+    pub fn listen(&mut self, now: Option<ClockTime>) {
+        self.heard = self.heard.or(now);
+    }
+
     /// For so long nobody listened.
     pub fn excuse(&mut self, time: ClockTime) {
         self.heard = self.heard.map(|heard| heard + time);
     }
 
     /// When the stream counts as stalled if nothing comes.
-    pub fn patience(&mut self, now: Option<ClockTime>, timeout: ClockTime) -> Option<ClockTime> {
-        self.heard = self.heard.or(now);
+    pub fn patience(&self, timeout: ClockTime) -> Option<ClockTime> {
         let asked = timeout > ClockTime::ZERO && !self.stalled;
         self.heard
             .filter(|_| asked)

@@ -161,8 +161,8 @@ impl Gather {
         let held = seen.later.is_some() || seen.ended;
         let waiting = seen.waiting.iter().filter(|_| held);
         let stalls = waiting.filter_map(|pad| {
-            let feed = self.feeds.get_mut(pad)?;
-            feed.patience(moment.now, moment.timeout)
+            let feed = self.feeds.get(pad)?;
+            feed.patience(moment.timeout)
         });
         stalls.chain(deadline).min()
     }
@@ -234,7 +234,7 @@ impl Gather {
     ) -> Seen {
         for pad in pads {
             // One that nothing came from yet is waited for, too.
-            self.feed(pad);
+            self.feed(pad).listen(now);
         }
         if self.start.is_none() {
             let firsts: Vec<_> = pads.iter().map(|pad| head(pad, stats)).collect();
@@ -282,7 +282,7 @@ impl Gather {
             let Some(feed) = self.feeds.get_mut(pad) else {
                 continue;
             };
-            let until = feed.patience(moment.now, moment.timeout);
+            let until = feed.patience(moment.timeout);
             let until = until.map(|until| until + moment.latency);
             if until.is_some_and(|until| moment.now.is_some_and(|now| now >= until)) {
                 feed.stalled = true;
