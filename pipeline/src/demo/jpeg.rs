@@ -13,7 +13,7 @@ use gst::prelude::*;
 /// The video cannot be decoded.
 pub fn bytes(video: &Path, frames: u64) -> Result<u64> {
     let line = format!(
-        "filesrc name=source ! decodebin caps=\"video/x-raw(ANY)\" expose-all-streams=false ! videoconvert ! identity eos-after={} ! jpegenc ! fakesink name=sink signal-handoffs=true sync=false",
+        "filesrc name=source ! decodebin ! videoconvert ! identity eos-after={} ! jpegenc ! fakesink name=sink signal-handoffs=true sync=false",
         frames + 1
     );
     let pipeline = gst::parse::launch(&line)?;

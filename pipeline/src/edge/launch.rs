@@ -164,7 +164,7 @@ fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
         let link = if shared {
             format!("  {name}.")
         } else {
-            " caps=\"video/x-raw(ANY)\" expose-all-streams=false".to_owned()
+            String::new()
         };
         format!("{decoded}{link} ! videoconvert")
     };
@@ -193,10 +193,7 @@ fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
             let modality = Modality::Video;
             format!("  {}.", Stream { modality, index }.source())
         }
-        (None, None) => {
-            let decoded = decoded(&audio.source, audio.file(), &name);
-            format!("{decoded} caps=audio/x-raw expose-all-streams=false")
-        }
+        (None, None) => decoded(&audio.source, audio.file(), &name),
     };
     let head = format!(
         "{source} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1"
@@ -373,7 +370,7 @@ mod tests {
         assert_has(
             &line,
             &[
-                r#"filesrc location="a b.mp4" ! decodebin name=source_video_0 caps="video/x-raw(ANY)" expose-all-streams=false ! videoconvert ! msaovideomas"#,
+                r#"filesrc location="a b.mp4" ! decodebin name=source_video_0 ! videoconvert ! msaovideomas"#,
                 r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
                 r#"prompt="say \"hi\" ! now""#,
                 r#"model="models/my edge" provider=cpu"#,
@@ -406,7 +403,7 @@ mod tests {
             &line,
             &[
                 "source_video_0  source_video_0. ! videoconvert ! clocksync ! msaovideomas",
-                "caps=audio/x-raw expose-all-streams=false ! audioconvert",
+                "decodebin name=source_audio_0 ! audioconvert",
                 "  source_video_0. ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! clocksync ! msaoaudiomas name=mas_audio_1",
             ],
         );
