@@ -15,8 +15,9 @@ setup: ## system packages, ONNX Runtime, nats-server, sample videos
 build: setup ## the msao program and the GStreamer plugin, in target/release
 	cargo build --release --workspace
 
-demo: build ## a street video, captioned as it plays; VIDEO=path for another
-	@$(ENV) $(MSAO) demo $(if $(VIDEO),--video "$(VIDEO)")
+demo: build ## a street video, captioned as it plays; VIDEO=path for another, SCENE=rig for sound and motion, too
+	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
+	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup ## all tests
 	$(ENV) cargo test --workspace

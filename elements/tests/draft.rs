@@ -128,7 +128,7 @@ fn a_window_gets_a_draft_and_is_to_be_verified() {
 }
 
 #[test]
-fn a_window_without_video_goes_on_without_a_draft() {
+fn a_window_without_tokens_goes_on_without_a_draft() {
     let (mut harness, element) = draft();
     let before = window(&[]);
     let out = harness
@@ -178,4 +178,240 @@ fn a_model_that_does_not_load_is_an_error_that_names_the_file() {
     element.set_property("model", folder.path().to_str());
     let error = start_failure(&element);
     assert!(error.contains("decoder_model_merged.onnx"), "{error}");
+}
+
+/// `msaodraft` with a model that hears and feels.
+struct Sensing {
+    harness: Harness,
+    element: gst::Element,
+    folder: tempfile::TempDir,
+}
+
+fn sensing(properties: &[(&str, &str)]) -> Sensing {
+    init();
+    let folder = model_with_senses();
+    let element = make("msaodraft");
+    element.set_property("model", folder.path().to_str());
+    for (name, value) in properties {
+        element.set_property_from_str(name, value);
+    }
+    let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    Sensing {
+        harness,
+        element,
+        folder,
+    }
+}
+
+impl Sensing {
+    fn config(&self) -> mllm::Config {
+        mllm::Config::load(self.folder.path()).unwrap()
+    }
+
+    fn model(&self) -> mllm::CaptionModel {
+        mllm::CaptionModel::load(self.folder.path(), mllm::Provider::Cpu).unwrap()
+    }
+
+    /// A window of picture, sound and sensors that starts at so many seconds.
+    fn window(&self, second: u64) -> FeatureWindow {
+        let config = self.config();
+        let mut window = window(&[0, 6, 7, 48]);
+        window.start_running_ns = second * 1_000 * MS;
+        window.end_running_ns = window.start_running_ns + 1_000 * MS;
+        for (modality, encoder) in [
+            (Modality::Audio, config.audio_encoder.unwrap().encoder),
+            (Modality::Sensor, config.sensor_encoder.unwrap().encoder),
+        ] {
+            let stream = format!("{modality}_0");
+            for position in [1u16, 3, 6] {
+                window.tokens.push(Token {
+                    modality,
+                    stream: stream.clone(),
+                    t: position % 2,
+                    y: position / 2,
+                    x: position % 2,
+                    importance: f32::from(position) / 10.0,
+                    scale: 0.02,
+                    feature: (0..256)
+                        .map(|i| ((i * 11 + i32::from(position) * 3) % 200 - 100) as i8)
+                        .collect(),
+                });
+            }
+            window.modalities.push(ModalityReport {
+                modality,
+                stream,
+                encoder: encoder.id,
+                encoder_sha256: encoder.sha256,
+                ..window.modalities[0].clone()
+            });
+        }
+        window.tokens_possible = 49 + 32 + 28;
+        window
+    }
+
+    fn push(&mut self, window: &FeatureWindow) -> FeatureWindow {
+        let out = self.harness.push_and_pull(buffer(window.encode().unwrap()));
+        FeatureWindow::decode(&out.unwrap().map_readable().unwrap()).unwrap()
+    }
+
+    /// The events that went upstream since this was last asked.
+    fn betas(&mut self) -> Vec<[f32; 3]> {
+        let events = std::iter::from_fn(|| self.harness.try_pull_upstream_event());
+        let beta = |event: gst::Event| {
+            let structure = event.structure()?;
+            let value = |name| structure.get::<f32>(name).unwrap();
+            (structure.name() == "msao-beta").then(|| ["video", "audio", "sensor"].map(value))
+        };
+        events.filter_map(beta).collect()
+    }
+
+    fn refreshes(&self) -> u64 {
+        stats(&self.element, "beta-refreshes")
+    }
+}
+
+/// What a model reads of a window's first streams.
+fn read(window: &FeatureWindow, config: &mllm::Config) -> mllm::Tokens {
+    let mut tokens = mllm::Tokens::default();
+    for (sent, read) in [
+        (Modality::Video, mllm::Modality::Video),
+        (Modality::Audio, mllm::Modality::Audio),
+        (Modality::Sensor, mllm::Modality::Sensor),
+    ] {
+        if let Some(stream) = window.stream(sent) {
+            let rows = (stream.tokens.iter())
+                .map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()))
+                .collect::<Vec<_>>();
+            let (id, sha256) = (stream.encoder, stream.encoder_sha256);
+            let received = mllm::ModalTokens::received(read, config, id, sha256, rows);
+            *tokens.get_mut(read) = Some(received.unwrap());
+        }
+    }
+    tokens
+}
+
+#[test]
+fn sound_and_sensors_are_drafted_from_and_their_beta_is_on_the_window() {
+    let mut sensing = sensing(&[]);
+    let before = sensing.window(0);
+    let after = sensing.push(&before);
+    let draft = after.draft.clone().unwrap();
+    let tokens = read(&before, &sensing.config());
+    assert_eq!(tokens.present().count(), 3);
+    let mut model = sensing.model();
+    let caption = model.draft(&tokens, &before.prompt).unwrap();
+    assert_eq!(draft.token_ids, caption.token_ids);
+    let modal = (model.modal(&tokens, &before.prompt, &caption.token_ids)).unwrap();
+    let expected = [modal.video, modal.audio, modal.sensor].map(|beta| beta.unwrap().max(0.01));
+    assert_eq!(sensing.betas(), [expected]);
+    assert!(expected.iter().any(|beta| *beta < 1.0), "{expected:?}");
+    for (report, beta) in after.modalities.iter().zip(expected) {
+        assert_eq!(report.beta, beta, "{}", report.stream);
+        // 1 - MAS was 0.5 with a beta of 1.
+        assert!((report.mas - (1.0 - beta * 0.5)).abs() < 1e-6);
+        let known: f32 = stats(&sensing.element, &format!("beta-{}", report.modality));
+        assert_eq!(known, beta);
+    }
+    assert_eq!(sensing.refreshes(), 1);
+    assert!(stats::<u64>(&sensing.element, "beta-time") > 0);
+    assert_eq!(after.tokens, before.tokens);
+}
+
+#[test]
+fn a_window_of_sound_alone_is_drafted_but_tells_nothing_of_beta() {
+    let mut sensing = sensing(&[]);
+    let mut before = sensing.window(0);
+    before
+        .tokens
+        .retain(|token| token.modality == Modality::Audio);
+    let after = sensing.push(&before);
+    assert!(after.draft.is_some());
+    assert_eq!(after.modalities, before.modalities);
+    assert_eq!((sensing.refreshes(), sensing.betas()), (0, vec![]));
+    // The first window that can tell does.
+    let next = sensing.window(1);
+    sensing.push(&next);
+    assert_eq!(sensing.refreshes(), 1);
+}
+
+#[test]
+fn beta_is_measured_at_its_pace_and_when_the_prompt_changes() {
+    let mut sensing = sensing(&[("beta-interval", "3000000000"), ("beta-budget", "0")]);
+    let mut refreshed = Vec::new();
+    for second in 0..8 {
+        let mut window = sensing.window(second);
+        if second >= 7 {
+            window.prompt = "what is it?".to_owned();
+        }
+        sensing.push(&window);
+        if !sensing.betas().is_empty() {
+            refreshed.push(second);
+        }
+    }
+    assert_eq!(refreshed, [0, 3, 6, 7]);
+    assert_eq!(sensing.refreshes(), 4);
+}
+
+#[test]
+fn a_measurement_beyond_its_budget_puts_the_next_ones_off() {
+    // No measurement takes as little as 1 ns: the next is due in years.
+    let mut sensing = sensing(&[("beta-interval", "1000000000"), ("beta-budget", "1")]);
+    for second in 0..4 {
+        let window = sensing.window(second);
+        sensing.push(&window);
+    }
+    assert_eq!(sensing.refreshes(), 1);
+    assert_eq!(sensing.betas().len(), 1);
+}
+
+#[test]
+fn beta_may_be_left_out() {
+    let mut sensing = sensing(&[("beta-interval", "0")]);
+    let before = sensing.window(0);
+    assert_eq!(sensing.push(&before).modalities, before.modalities);
+    assert_eq!((sensing.refreshes(), sensing.betas()), (0, vec![]));
+    assert_eq!(stats::<f32>(&sensing.element, "beta-audio"), 1.0);
+}
+
+#[test]
+fn the_tokens_that_are_kept_are_the_best_and_the_draft_is_of_them() {
+    let mut sensing = sensing(&[("keep-tokens", "4"), ("beta-interval", "0")]);
+    let mut before = sensing.window(0);
+    for (index, token) in before.tokens.iter_mut().enumerate() {
+        token.importance = [0.1, 0.9, 0.5, 0.2, 0.8, 0.3, 0.05, 0.7, 0.4, 0.6][index];
+    }
+    let after = sensing.push(&before);
+    assert_eq!(after.tokens.len(), 4);
+    // In the window's order, unchanged.
+    let mut of_before = before.tokens.iter();
+    assert!(
+        after
+            .tokens
+            .iter()
+            .all(|kept| of_before.any(|token| token == kept))
+    );
+    let mut model = sensing.model();
+    if !model.attends() {
+        // Importance decides alone.
+        let kept: Vec<f32> = after.tokens.iter().map(|token| token.importance).collect();
+        assert_eq!(kept, [0.9, 0.8, 0.7, 0.6]);
+    }
+    let draft = after.draft.as_ref().unwrap();
+    let tokens = read(&after, &sensing.config());
+    let caption = model.draft(&tokens, &after.prompt).unwrap();
+    assert_eq!(draft.token_ids, caption.token_ids);
+    assert_eq!(draft.text, caption.text);
+    // Who verifies it with the same model on what was sent agrees with all of it.
+    let verified = model.verify(
+        &tokens,
+        &after.prompt,
+        &draft.token_ids,
+        mllm::Agreement::Exact,
+    );
+    assert!(verified.unwrap().whole);
+
+    sensing.element.set_property("keep-tokens", 10u32);
+    let before = sensing.window(1);
+    assert_eq!(sensing.push(&before).tokens, before.tokens);
 }

@@ -20,23 +20,6 @@ const SOUND: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=inter
 const SENSORS: &str =
     "application/x-msao-sensor,channels=7,rate=100,format=F32LE,layout=interleaved";
 
-/// A model folder whose model hears and feels.
-fn model_with_hops() -> TempDir {
-    let folder = model_copy();
-    let fixtures = workspace().join("testdata/encoders");
-    for name in ["audio_encoder.onnx", "sensor_encoder.onnx"] {
-        std::fs::copy(fixtures.join(name), folder.path().join(name)).unwrap();
-    }
-    let read = |path| -> serde_json::Map<String, serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    };
-    let path = folder.path().join("config.json");
-    let mut config = read(path.clone());
-    config.extend(read(fixtures.join("hops.json")));
-    std::fs::write(path, serde_json::to_vec(&config).unwrap()).unwrap();
-    folder
-}
-
 struct Fixture {
     harness: Harness,
     element: gst::Element,
@@ -48,7 +31,7 @@ struct Fixture {
 impl Fixture {
     fn new(element: &str, caps: &str) -> Self {
         init();
-        let model = model_with_hops();
+        let model = model_with_senses();
         let element = gst::ElementFactory::make(element)
             .property("model", model.path().to_str().unwrap())
             .build()
@@ -275,7 +258,7 @@ fn other_channels_than_the_models_are_refused_and_named() {
             "a,b,c",
         ),
     ] {
-        let model = model_with_hops();
+        let model = model_with_senses();
         let element = gst::ElementFactory::make("msaosensormas")
             .property("model", model.path().to_str().unwrap())
             .build()
@@ -317,4 +300,41 @@ fn a_model_that_does_not_hear_or_feel_is_named() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn hops_know_where_they_end_and_take_the_beta_that_comes_from_downstream() {
+    let mut fixture = Fixture::sound();
+    let first = fixture.push(0, &tone(AUDIO_HOP * 2 + 100, 440.0));
+    let ends: Vec<_> = first
+        .iter()
+        .map(|hop| hop.end.unwrap().mseconds())
+        .collect();
+    assert_eq!(ends, [500, 1_000]);
+    assert_eq!(first[0].measurement.mas.beta, 1.0);
+    let event = gst::Structure::builder("msao-beta")
+        .field("video", 1.0f32)
+        .field("audio", 0.25f32)
+        .field("sensor", 0.5f32)
+        .build();
+    let event = gst::event::CustomUpstream::new(event);
+    assert!(fixture.harness.push_upstream_event(event.clone()));
+    let mas = |hop: &Measured| {
+        let m = &hop.measurement;
+        (
+            m.mas.beta,
+            m.mas.mas,
+            1.0 - m.mas.beta * m.importance().mean().unwrap(),
+        )
+    };
+    let heard = fixture.push(16_100, &tone(AUDIO_HOP, 440.0));
+    let (beta, value, fused) = mas(&heard[0]);
+    assert_eq!(beta, 0.25);
+    assert!(
+        (value - fused).abs() < 1e-6 && value >= 0.75,
+        "{value} {fused}"
+    );
+    let mut fixture = Fixture::sensors();
+    assert!(fixture.harness.push_upstream_event(event));
+    assert_eq!(mas(&fixture.push(0, &rows(50, 1.0))[0]).0, 0.5);
 }

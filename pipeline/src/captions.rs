@@ -42,6 +42,11 @@ impl Printer {
         if let Some((draft, accepted)) = draft.zip(caption.accepted_tokens) {
             let _ = write!(line, ", {accepted} of {} tokens accepted", draft.tokens);
         }
+        if caption.status == CaptionStatus::Draft && caption.mas.len() > 1 {
+            let beta = caption.mas.iter();
+            let beta = beta.map(|stream| format!("{} {:.2}", stream.modality, stream.beta));
+            let _ = write!(line, "; beta: {}", beta.collect::<Vec<_>>().join(", "));
+        }
         let _ = write!(line, "{:#}", Style::new().dimmed());
         if caption.status == CaptionStatus::Draft {
             if self.drafts.len() == REMEMBERED {

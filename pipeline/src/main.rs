@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-/// Watches cameras at the edge, says at once what they see, and lets the cloud confirm or correct it.
+/// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
 #[derive(Parser)]
 #[command(name = "msao", version, propagate_version = true)]
 struct Cli {

@@ -222,6 +222,11 @@ impl BaseTransformImpl for AudioMas {
         self.parent_sink_event(event)
     }
 
+    /// β comes from the draft model, downstream.
+    fn src_event(&self, event: gst::Event) -> bool {
+        self.meter.take_beta(&event) || self.parent_src_event(event)
+    }
+
     fn transform_ip(
         &self,
         buffer: &mut gst::BufferRef,

@@ -1,7 +1,7 @@
 //! Implementation of `msaodraft`.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use broker::FeatureWindow;
 use gst::glib;
@@ -11,9 +11,12 @@ use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use mllm::CaptionModel;
 
-use super::window::{self, Error};
+use super::contribution::Contribution;
+use super::properties::{self, Properties, Stats};
+use super::window::{Drafter, Error};
+use crate::beta;
 use crate::lock;
-use crate::model::{ModelSettings, load_error};
+use crate::model::load_error;
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -23,40 +26,47 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// Counters since the element started.
-#[derive(Debug, Default, Clone, Copy)]
-struct Stats {
-    windows: u64,
-    drafted: u64,
-    tokens: u64,
-    time: Duration,
-}
-
 /// Implementation of [`Draft`](super::Draft).
 #[derive(Default)]
 pub struct Draft {
-    settings: Mutex<ModelSettings>,
-    model: Mutex<Option<CaptionModel>>,
+    settings: Mutex<Properties>,
+    drafter: Mutex<Option<Drafter>>,
     stats: Mutex<Stats>,
 }
 
 impl Draft {
     fn draft(&self, bytes: &[u8]) -> Result<Option<(FeatureWindow, Vec<u8>)>, Error> {
         let begun = Instant::now();
+        let settings = lock(&self.settings).draft;
         let mut window = FeatureWindow::decode(bytes)?;
-        let mut model = lock(&self.model);
-        let Some(model) = model.as_mut() else {
-            return Ok(None);
+        let (measured, betas) = {
+            let mut drafter = lock(&self.drafter);
+            let Some(drafter) = drafter.as_mut() else {
+                return Ok(None);
+            };
+            let measured = drafter.draft(&mut window, settings)?;
+            let known = &drafter.contribution;
+            let mut stats = lock(&self.stats);
+            stats.betas = known.betas();
+            stats.refreshes = known.refreshes;
+            stats.beta_time = known.time;
+            (measured, stats.betas)
         };
-        window::draft(model, &mut window)?;
         let encoded = window.encode()?;
-        let mut stats = lock(&self.stats);
-        stats.windows += 1;
-        if let Some(draft) = &window.draft {
-            stats.drafted += 1;
-            stats.tokens += draft.token_ids.len() as u64;
+        {
+            let mut stats = lock(&self.stats);
+            stats.windows += 1;
+            if let Some(draft) = &window.draft {
+                stats.drafted += 1;
+                stats.tokens += draft.token_ids.len() as u64;
+            }
+            stats.time += begun.elapsed();
         }
-        stats.time += begun.elapsed();
+        if measured {
+            // Whoever shares a budget or measures MAS may be there to hear it, or not.
+            let pad = self.obj().static_pad("sink");
+            pad.map(|pad| pad.push_event(beta::event(&betas)));
+        }
         Ok(Some((window, encoded)))
     }
 
@@ -84,18 +94,7 @@ impl ObjectSubclass for Draft {
 
 impl ObjectImpl for Draft {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let mut properties = ModelSettings::properties().to_vec();
-            properties.push(
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb("windows, drafted, tokens; time: spent drafting (ns)")
-                    .read_only()
-                    .build(),
-            );
-            properties
-        });
-        &PROPERTIES
+        properties::properties()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -104,18 +103,10 @@ impl ObjectImpl for Draft {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         if pspec.name() == "stats" {
-            let stats = *lock(&self.stats);
-            return gst::Structure::builder("stats")
-                .field("windows", stats.windows)
-                .field("drafted", stats.drafted)
-                .field("tokens", stats.tokens)
-                .field("time", stats.time.as_nanos() as u64)
-                .build()
-                .to_value();
+            return lock(&self.stats).structure().to_value();
         }
-        lock(&self.settings)
-            .get(pspec.name())
-            .unwrap_or_else(|| pspec.default_value().clone())
+        let value = lock(&self.settings).get(pspec.name());
+        value.unwrap_or_else(|| pspec.default_value().clone())
     }
 }
 
@@ -158,7 +149,7 @@ impl BaseTransformImpl for Draft {
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).clone();
+        let settings = lock(&self.settings).model.clone();
         let model = CaptionModel::load(&settings.folder()?, settings.provider())
             .map_err(|error| load_error(&error))?;
         gst::info!(
@@ -169,12 +160,15 @@ impl BaseTransformImpl for Draft {
             model.provider()
         );
         *lock(&self.stats) = Stats::default();
-        *lock(&self.model) = Some(model);
+        *lock(&self.drafter) = Some(Drafter {
+            model,
+            contribution: Contribution::default(),
+        });
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.model) = None;
+        *lock(&self.drafter) = None;
         Ok(())
     }
 

@@ -1,7 +1,10 @@
 //! `msaodraft`: captions each window with the draft model, at once.
 //!
-//! A window's image is its first video token's stream: `msaowindow` puts the stream most
-//! worth sending first. A window without video tokens goes on as it is.
+//! The model reads of each modality the window's first stream: `msaowindow` puts the
+//! stream most worth sending first. A window without tokens goes on as it is.
+//!
+//! Now and then it measures how much each modality contributes to the draft (β): that goes
+//! onto the windows, and upstream as the event [`msao-beta`](crate::beta).
 //!
 //! ```shell
 //! gst-launch-1.0 -m filesrc location=street.avi ! decodebin ! videoconvert ! \
@@ -12,7 +15,10 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod contribution;
 mod imp;
+mod keep;
+mod properties;
 mod window;
 
 glib::wrapper! {

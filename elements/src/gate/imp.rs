@@ -1,58 +1,22 @@
 //! Implementation of `msaogate`.
 
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
-use mas::gate::{self, Decision};
+use mas::gate;
 
+use super::Mode;
+use super::properties::{self, Settings, Stats};
 use crate::meta::MasMeta;
 use crate::{lock, running_time};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("msaogate", gst::DebugColorFlags::empty(), Some("MAS gate"))
 });
-
-const THRESHOLD: f32 = 0.02;
-const HYSTERESIS: f32 = 0.01;
-const MIN_INTERVAL: u64 = 0;
-const MAX_GAP: u64 = 10_000_000_000;
-
-#[derive(Debug, Clone, Copy)]
-struct Settings {
-    gate: gate::Settings,
-    mark_sent: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        let gate = gate::Settings {
-            threshold: THRESHOLD,
-            hysteresis: HYSTERESIS,
-            min_interval: Duration::from_nanos(MIN_INTERVAL),
-            max_gap: Duration::from_nanos(MAX_GAP),
-        };
-        Self {
-            gate,
-            mark_sent: false,
-        }
-    }
-}
-
-/// Counters since the element started.
-#[derive(Debug, Default, Clone, Copy)]
-struct Stats {
-    frames_in: u64,
-    open: u64,
-    heartbeat: u64,
-    unmeasured: u64,
-    shut: u64,
-    too_soon: u64,
-}
 
 #[derive(Default)]
 struct State {
@@ -76,101 +40,24 @@ impl ObjectSubclass for Gate {
 
 impl ObjectImpl for Gate {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            let share = |name, nick, blurb, default| {
-                glib::ParamSpecFloat::builder(name)
-                    .nick(nick)
-                    .blurb(blurb)
-                    .minimum(0.0)
-                    .maximum(1.0)
-                    .default_value(default)
-                    .mutable_playing()
-                    .build()
-            };
-            let time = |name, nick, blurb, default| {
-                glib::ParamSpecUInt64::builder(name)
-                    .nick(nick)
-                    .blurb(blurb)
-                    .default_value(default)
-                    .mutable_playing()
-                    .build()
-            };
-            vec![
-                share(
-                    "threshold",
-                    "Threshold",
-                    "The gate opens when the share worth sending, 1 - MAS, reaches this",
-                    THRESHOLD,
-                ),
-                share(
-                    "hysteresis",
-                    "Hysteresis",
-                    "The gate shuts when 1 - MAS falls this much below the threshold; at most the threshold",
-                    HYSTERESIS,
-                ),
-                time(
-                    "min-interval",
-                    "Least interval",
-                    "Buffers sooner than this (ns) after a kept one are dropped",
-                    MIN_INTERVAL,
-                ),
-                time(
-                    "max-gap",
-                    "Greatest gap",
-                    "A buffer this long (ns) after the last kept one goes on whatever its MAS; 0 for never",
-                    MAX_GAP,
-                ),
-                glib::ParamSpecBoolean::builder("mark-sent")
-                    .nick("Mark as sent")
-                    .blurb("Count kept buffers as sent whole; leave off where msaowindow follows, which says what is sent")
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
-                    .nick("Statistics")
-                    .blurb("in, kept; kept by reason: open, heartbeat, unmeasured; dropped by reason: shut, too-soon")
-                    .read_only()
-                    .build(),
-            ]
-        });
-        &PROPERTIES
+        properties::properties()
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        let share = || value.get().unwrap_or_default();
-        let time = || Duration::from_nanos(value.get().unwrap_or_default());
-        match pspec.name() {
-            "threshold" => settings.gate.threshold = share(),
-            "hysteresis" => settings.gate.hysteresis = share(),
-            "min-interval" => settings.gate.min_interval = time(),
-            "max-gap" => settings.gate.max_gap = time(),
-            "mark-sent" => settings.mark_sent = value.get().unwrap_or_default(),
-            name => gst::error!(CAT, imp = self, "no writable property `{name}`"),
-        }
+        lock(&self.settings).set(pspec.name(), value);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = *lock(&self.settings);
         match pspec.name() {
-            "threshold" => settings.gate.threshold.to_value(),
-            "hysteresis" => settings.gate.hysteresis.to_value(),
-            "min-interval" => (settings.gate.min_interval.as_nanos() as u64).to_value(),
-            "max-gap" => (settings.gate.max_gap.as_nanos() as u64).to_value(),
-            "mark-sent" => settings.mark_sent.to_value(),
-            _ => {
-                let stats = lock(&self.state).stats;
-                gst::Structure::builder("stats")
-                    .field("in", stats.frames_in)
-                    .field("kept", stats.open + stats.heartbeat + stats.unmeasured)
-                    .field("open", stats.open)
-                    .field("heartbeat", stats.heartbeat)
-                    .field("unmeasured", stats.unmeasured)
-                    .field("shut", stats.shut)
-                    .field("too-soon", stats.too_soon)
-                    .build()
-                    .to_value()
-            }
+            "stats" => lock(&self.state).stats.structure().to_value(),
+            name => lock(&self.settings).get(name),
         }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        // Silence is decided on like anything else.
+        self.obj().set_gap_aware(true);
     }
 }
 
@@ -182,7 +69,7 @@ impl ElementImpl for Gate {
             gst::subclass::ElementMetadata::new(
                 "MSAO gate",
                 "Filter",
-                "Passes on buffers that are worth sending, by their MAS, and puts gaps in place of the others",
+                "Passes on buffers that are worth sending, by their MAS, and drops, thins or flags the others",
                 "The MSAO authors",
             )
         });
@@ -209,11 +96,12 @@ impl ElementImpl for Gate {
 impl BaseTransformImpl for Gate {
     const MODE: gst_base::subclass::BaseTransformMode =
         gst_base::subclass::BaseTransformMode::AlwaysInPlace;
-    const PASSTHROUGH_ON_SAME_CAPS: bool = true;
-    const TRANSFORM_IP_ON_PASSTHROUGH: bool = true;
+    // Buffers are marked in mode flag, which may be set at any time.
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        let settings = lock(&self.settings).gate;
+        let settings = lock(&self.settings).gate();
         settings
             .check()
             .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
@@ -221,51 +109,70 @@ impl BaseTransformImpl for Gate {
         Ok(())
     }
 
-    fn transform_ip_passthrough(
+    fn transform_ip(
         &self,
-        buffer: &gst::Buffer,
+        buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = *lock(&self.settings);
+        // More than one where several hops end in the buffer: the best of them decides.
+        let measured = MasMeta::all(buffer);
+        // What was sent since they were measured counts.
+        let worths = measured.iter().map(|sample| sample.now().mas.worth());
         let running = running_time(&*self.obj(), buffer);
-        let mas = MasMeta::of(buffer);
+        let Some((worth, running)) = worths.reduce(f32::max).zip(running) else {
+            self.pass();
+            return Ok(gst::FlowSuccess::Ok);
+        };
         let decision = {
             let mut state = lock(&self.state);
-            state.stats.frames_in += 1;
-            let (Some(mas), Some(running)) = (&mas, running) else {
-                if state.stats.unmeasured == 0 {
-                    gst::warning!(
-                        CAT,
-                        imp = self,
-                        "a buffer without MAS or without a time: it goes on. Is msaovideomas upstream?"
-                    );
-                }
-                state.stats.unmeasured += 1;
-                return Ok(gst::FlowSuccess::Ok);
-            };
-            // What was sent since the frame was measured counts.
-            let worth = mas.now().mas.worth();
-            let decision = state.gate.decide(&settings.gate, running.into(), worth);
-            match decision {
-                Decision::Open => state.stats.open += 1,
-                Decision::Heartbeat => state.stats.heartbeat += 1,
-                Decision::Shut => state.stats.shut += 1,
-                Decision::TooSoon => state.stats.too_soon += 1,
-            }
+            let decision = state.gate.decide(&settings.gate(), running.into(), worth);
+            state.stats.count(decision, settings.mode);
             decision
         };
-        gst::trace!(CAT, imp = self, "{running:?}: {decision:?}");
-        if decision.keeps() {
-            if let (true, Some(mas)) = (settings.mark_sent, &mas) {
-                mas.mark_sent(0..mas.measurement.s.len());
+        gst::trace!(CAT, imp = self, "{running}: {decision:?}");
+        if settings.mode == Mode::Flag {
+            mark(buffer, !decision.keeps());
+        } else if !decision.keeps() {
+            if let Some(pts) = buffer.pts() {
+                let gap = gst::event::Gap::builder(pts)
+                    .duration(buffer.duration())
+                    .build();
+                self.obj().src_pad().push_event(gap);
             }
-            return Ok(gst::FlowSuccess::Ok);
+            return Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED);
         }
-        if let Some(pts) = buffer.pts() {
-            let gap = gst::event::Gap::builder(pts)
-                .duration(buffer.duration())
-                .build();
-            self.obj().src_pad().push_event(gap);
+        if decision.keeps() && settings.mark_sent {
+            for sample in &measured {
+                sample.mark_sent(0..sample.measurement.s.len());
+            }
         }
-        Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
+        Ok(gst::FlowSuccess::Ok)
+    }
+}
+
+impl Gate {
+    /// Notes a buffer that cannot be decided on: it goes on.
+    fn pass(&self) {
+        let first = {
+            let stats = &mut lock(&self.state).stats;
+            stats.pass();
+            stats.unmeasured == 1
+        };
+        if first {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "a buffer without MAS or without a time: it goes on. Is an element that measures upstream?"
+            );
+        }
+    }
+}
+
+/// Says on the buffer whether it can be left out.
+fn mark(buffer: &mut gst::BufferRef, droppable: bool) {
+    if droppable {
+        buffer.set_flags(gst::BufferFlags::DROPPABLE);
+    } else {
+        buffer.unset_flags(gst::BufferFlags::DROPPABLE);
     }
 }

@@ -1,4 +1,4 @@
-//! `msaogate`: passes on the frames worth sending and drops the others.
+//! `msaogate`: passes on the buffers worth sending and drops, thins or flags the others.
 //!
 //! ```shell
 //! gst-launch-1.0 filesrc location=street.avi ! decodebin ! videoconvert ! \
@@ -10,9 +10,29 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod properties;
+
+/// What becomes of buffers that are not worth sending.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstMsaoGateMode")]
+pub enum Mode {
+    /// They are dropped.
+    #[default]
+    #[enum_value(name = "A GAP event in place of each", nick = "drop")]
+    Drop,
+    /// A few of them go on.
+    #[enum_value(
+        name = "One each thin-interval goes on, a GAP event in place of each other",
+        nick = "thin"
+    )]
+    Thin,
+    /// All of them go on, marked.
+    #[enum_value(name = "They go on, with the buffer flag DROPPABLE", nick = "flag")]
+    Flag,
+}
 
 glib::wrapper! {
-    /// Drops buffers that are not worth sending, by their MAS.
+    /// Drops, thins or flags buffers that are not worth sending, by their MAS.
     pub struct Gate(ObjectSubclass<imp::Gate>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object;
 }

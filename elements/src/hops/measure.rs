@@ -104,6 +104,11 @@ impl<H: Hop> State<H> {
         &self.network
     }
 
+    /// Later hops are measured with this β.
+    pub fn set_beta(&self, beta: f32) {
+        lock(&self.meter).set_beta(beta);
+    }
+
     /// Begins a first hop. What was sent stays sent.
     pub fn restart(&mut self, stats: &mut Stats) {
         let given_up = self.cutter.restart();
@@ -138,17 +143,17 @@ impl<H: Hop> State<H> {
             let begun = Instant::now();
             let output = self.network.run(hop)?;
             let look = self.network.look(&hop[shape.context * shape.channels..])?;
-            let measured = Arc::new(self.measured(output, look.flags));
+            let over = length((samples(values) - samples(rest)) as u64, shape.rate);
+            let long = length(shape.hop as u64, shape.rate);
+            let end = buffer.pts().map(|pts| pts + over);
+            let measured = Arc::new(self.measured(output, look.flags, end));
             stats.time += begun.elapsed();
             stats.hops += 1;
             self.cutter.advance();
             self.latest = Some(Arc::clone(&measured));
-            let over = length((samples(values) - samples(rest)) as u64, shape.rate);
-            let long = length(shape.hop as u64, shape.rate);
-            let start = |pts: gst::ClockTime| (pts + over).saturating_sub(long);
             hops.push(EndedHop {
                 measured,
-                pts: buffer.pts().map(start),
+                pts: end.map(|end| end.saturating_sub(long)),
                 speech: look.speech,
             });
         }
@@ -158,7 +163,12 @@ impl<H: Hop> State<H> {
         })
     }
 
-    fn measured(&mut self, output: HopOutput, mut flags: Vec<&'static str>) -> Measured {
+    fn measured(
+        &mut self,
+        output: HopOutput,
+        mut flags: Vec<&'static str>,
+        end: Option<gst::ClockTime>,
+    ) -> Measured {
         let measurement = lock(&self.meter).measure(output.grid.view());
         if measurement.has_non_finite() && !flags.contains(&"non-finite") {
             flags.push("non-finite");
@@ -175,6 +185,7 @@ impl<H: Hop> State<H> {
             encoder: Arc::clone(&self.encoder),
             columns: self.network.columns(),
             meter: Arc::clone(&self.meter),
+            end,
             flags,
         }
     }

@@ -15,6 +15,7 @@ use measure::State;
 pub(crate) use measure::{Hop, Look};
 use settings::{Settings, Stats};
 
+use crate::beta;
 use crate::lock;
 use crate::meta::MasMeta;
 use crate::model::ModelSettings;
@@ -77,6 +78,17 @@ impl<H: Hop> HopMeter<H> {
         if let Some(state) = lock(&self.state).as_mut() {
             state.restart(&mut lock(&self.stats));
         }
+    }
+
+    /// Later hops are measured with the β that an event brings. Whether it brings any.
+    pub fn take_beta(&self, event: &gst::EventRef) -> bool {
+        let Some(betas) = beta::read(event) else {
+            return false;
+        };
+        if let Some(state) = lock(&self.state).as_ref() {
+            state.set_beta(beta::of(&betas, H::MODALITY));
+        }
+        true
     }
 
     /// Asks the network of the running element something.

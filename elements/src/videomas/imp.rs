@@ -11,7 +11,7 @@ use super::frame;
 use super::measure::{Failure, Settings, State, Stats};
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
-use crate::{lock, running_time};
+use crate::{beta, lock, running_time};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -212,6 +212,17 @@ impl BaseTransformImpl for VideoMas {
             state.info = Some(info);
         }
         Ok(())
+    }
+
+    /// β comes from the draft model, downstream.
+    fn src_event(&self, event: gst::Event) -> bool {
+        let Some(betas) = beta::read(&event) else {
+            return self.parent_src_event(event);
+        };
+        if let Some(state) = lock(&self.state).as_ref() {
+            state.set_beta(betas.video);
+        }
+        true
     }
 
     fn transform_ip(

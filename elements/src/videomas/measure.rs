@@ -120,6 +120,11 @@ impl State {
         self.probe.provider()
     }
 
+    /// Later frames are measured with this β.
+    pub fn set_beta(&self, beta: f32) {
+        lock(&self.meter).set_beta(beta);
+    }
+
     /// T0, T1 if asked for, and MAS of one frame.
     pub fn measure(
         &mut self,
@@ -193,6 +198,7 @@ impl State {
             encoder: Arc::clone(&self.encoder),
             columns: columns(probed.measurement.s.len()),
             meter: Arc::clone(&self.meter),
+            end: None,
             flags,
         };
         self.frame += 1;

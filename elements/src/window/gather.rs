@@ -1,273 +1,372 @@
-//! The state of `msaowindow`: which window is being gathered, and what it holds so far.
+//! Which window is being gathered, what it holds so far, and when it is complete.
+//!
+//! What belongs to the window is taken on the pads' own threads as it comes in, so that a
+//! pad's queue holds only what is of later windows, and no stream fills its queue while
+//! another stalls.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use broker::{Rig, WindowId};
+use broker::Modality;
+use gst::ClockTime;
 use gst::prelude::*;
 use gst_base::prelude::*;
-use mas::select::Budget;
-use mllm::Trunk;
-use ulid::Ulid;
 
 use super::collect::Stream;
-use super::encode::{self, Outline, Source};
-use super::properties::{Settings, Stats};
+use super::feed::Feed;
+use super::properties::Stats;
 use crate::lock;
-use crate::meta::MasMeta;
-use crate::model::load_error;
 
-/// From the element's start to its stop.
-pub(super) struct State {
-    trunk: Trunk,
-    rig: Rig,
-    default_prompt: String,
-    image_tokens: u32,
-    pub epoch: Ulid,
-    seq: u64,
-    pub duration: gst::ClockTime,
+/// The windows of a rig's streams.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    duration: ClockTime,
     /// Start of the window being gathered.
-    pub start: Option<gst::ClockTime>,
+    start: Option<ClockTime>,
     /// What to add to running time for UTC, in nanoseconds.
     utc_offset: Option<i64>,
     /// Where the latest buffer taken ends.
-    latest: Option<gst::ClockTime>,
-    streams: BTreeMap<String, Stream>,
+    latest: Option<ClockTime>,
+    feeds: BTreeMap<String, Feed>,
+}
+
+/// A window with all that was gathered of it.
+pub(super) struct Closed {
+    pub start: ClockTime,
+    pub end: ClockTime,
+    pub utc_offset: i64,
+    pub streams: Vec<(String, Stream)>,
 }
 
 /// What one call of `aggregate` comes to.
 pub(super) enum Step {
     NeedData,
     Skipped,
-    Window(gst::Buffer),
+    Closed(Closed),
     Eos,
 }
 
 /// What the moment of a call is like.
+#[derive(Clone, Copy)]
 pub(super) struct Moment {
-    /// The deadline has passed: what is missing is not waited for.
-    pub timeout: bool,
-    /// The clock's running time if the sources are live.
-    pub live: Option<gst::ClockTime>,
+    /// The clock's running time, while there is one.
+    pub now: Option<ClockTime>,
+    /// How much later than its time something may come.
+    pub latency: ClockTime,
+    /// How long a stream may be silent before nobody waits for it; 0 for ever.
+    pub timeout: ClockTime,
 }
 
-impl State {
-    pub fn new(settings: &Settings) -> Result<Self, gst::ErrorMessage> {
-        let wrong = |error: &dyn std::fmt::Display| {
-            gst::error_msg!(gst::ResourceError::Settings, ("{error}"))
-        };
-        let rig = settings
-            .rig
-            .parse()
-            .map_err(|error: broker::identity::InvalidName| wrong(&error))?;
-        settings.budget().map_err(|error| wrong(&error))?;
-        let folder = settings.model.folder()?;
-        let config = mllm::Config::load(&folder).map_err(|error| load_error(&error))?;
-        let trunk =
-            Trunk::load(&folder, settings.model.provider()).map_err(|error| load_error(&error))?;
-        Ok(Self {
-            trunk,
-            rig,
-            default_prompt: config.default_prompt,
-            image_tokens: config.image_tokens as u32,
-            epoch: Ulid::generate(),
-            seq: 0,
-            duration: settings.duration,
-            start: None,
-            utc_offset: None,
-            latest: None,
-            streams: BTreeMap::new(),
-        })
+/// What the pads hold that is not of the window.
+#[derive(Default)]
+struct Seen {
+    /// Pads that hold nothing, and have not ended.
+    waiting: Vec<String>,
+    /// The earliest that is of a later window.
+    later: Option<ClockTime>,
+    /// Some pad has ended.
+    ended: bool,
+}
+
+impl Gather {
+    pub fn new(duration: ClockTime) -> Self {
+        Self {
+            duration,
+            ..Self::default()
+        }
     }
 
-    /// What runs T2.
-    pub fn provider(&self) -> mllm::Provider {
-        self.trunk.provider()
-    }
-
-    /// Forgets the window being gathered, as after a flush.
+    /// Forgets what was gathered, as after a flush.
     pub fn flush(&mut self) {
-        self.start = None;
-        self.utc_offset = None;
-        self.latest = None;
-        self.streams.clear();
+        *self = Self::new(self.duration);
+    }
+
+    /// A pad is gone.
+    pub fn remove(&mut self, pad: &str) {
+        self.feeds.remove(pad);
+    }
+
+    /// Somebody else was at work for so long: the streams could not be heard.
+    pub fn excuse(&mut self, time: ClockTime) {
+        for feed in self.feeds.values_mut() {
+            feed.excuse(time);
+        }
+    }
+
+    /// Whether it is known if the pad's stream comes at its own pace.
+    pub fn introduced(&self, pad: &str) -> bool {
+        self.feeds.get(pad).is_some_and(|feed| feed.live.is_some())
+    }
+
+    /// Notes whether a pad's stream comes at its own pace.
+    pub fn introduce(&mut self, pad: &gst_base::AggregatorPad, live: bool) {
+        self.feed(pad).live = Some(live);
+    }
+
+    /// A buffer comes in on a pad. Whether it was of the window and is taken.
+    pub fn arrive(
+        &mut self,
+        pad: &gst_base::AggregatorPad,
+        buffer: &gst::BufferRef,
+        running: Option<ClockTime>,
+        now: Option<ClockTime>,
+        stats: &Mutex<Stats>,
+    ) -> bool {
+        let window = self.window();
+        let feed = self.feed(pad);
+        feed.hear(now);
+        let Some(running) = running else { return false };
+        let Some((start, end)) = window.filter(|(_, end)| running < *end) else {
+            return false;
+        };
+        feed.take(buffer, running, (start, end), &mut lock(stats));
+        self.reach(running, buffer.duration());
+        true
+    }
+
+    /// The same of a gap in the stream, such as the gate makes.
+    pub fn arrive_gap(
+        &mut self,
+        pad: &gst_base::AggregatorPad,
+        (running, length): (Option<ClockTime>, Option<ClockTime>),
+        now: Option<ClockTime>,
+        stats: &Mutex<Stats>,
+    ) -> bool {
+        let window = self.window();
+        let feed = self.feed(pad);
+        feed.hear(now);
+        let Some(running) = running else { return false };
+        let of_window = window.is_some_and(|(start, end)| running >= start && running < end);
+        if of_window {
+            feed.gap(&mut lock(stats));
+            self.reach(running, length);
+        }
+        of_window
+    }
+
+    /// When to step on, in running time less latency, if the pads do not all hold something.
+    pub fn wake(
+        &mut self,
+        pads: &[gst_base::AggregatorPad],
+        moment: Moment,
+        stats: &Mutex<Stats>,
+    ) -> Option<ClockTime> {
+        let seen = self.take(pads, moment.now, stats);
+        if self.complete(&seen) && self.holds(&seen) {
+            return Some(ClockTime::ZERO);
+        }
+        let deadline = self.window().filter(|_| self.live()).map(|(_, end)| end);
+        // Only a stream that holds others up can be too late.
+        let held = seen.later.is_some() || seen.ended;
+        let waiting = seen.waiting.iter().filter(|_| held);
+        let stalls = waiting.filter_map(|pad| {
+            let feed = self.feeds.get(pad)?;
+            feed.patience(moment.timeout)
+        });
+        stalls.chain(deadline).min()
     }
 
     /// Takes what the pads hold of the window, and closes it when it is complete.
     pub fn step(
         &mut self,
         pads: &[gst_base::AggregatorPad],
-        moment: &Moment,
-        settings: &Settings,
+        moment: Moment,
         stats: &Mutex<Stats>,
-    ) -> Result<Step, encode::Error> {
-        let Some(start) = self.start.or_else(|| first_start(pads, self.duration)) else {
-            let ended = !pads.is_empty() && pads.iter().all(|pad| pad.is_eos());
-            return Ok(if ended { Step::Eos } else { Step::NeedData });
+    ) -> Step {
+        let mut seen = self.take(pads, moment.now, stats);
+        if self.judge(&seen, moment, stats) && self.start.is_none() {
+            seen = self.take(pads, moment.now, stats);
+        }
+        let Some((start, end)) = self.window() else {
+            let ended = seen.waiting.is_empty() && seen.ended;
+            return if ended { Step::Eos } else { Step::NeedData };
         };
-        self.start = Some(start);
-        // A live stream's time is the clock's; a file's begins when it is first read.
-        if let Some(now) = moment.live.or((self.utc_offset.is_none()).then_some(start)) {
-            self.utc_offset = Some(utc_now() - now.nseconds() as i64);
+        let over = |now: ClockTime| now >= end + moment.latency;
+        let deadline = self.live() && moment.now.is_some_and(over);
+        if !self.complete(&seen) && !deadline {
+            return Step::NeedData;
         }
-        let end = start + self.duration;
-        let mut waiting = false;
-        let mut next: Option<gst::ClockTime> = None;
-        let mut latest = self.latest;
-        for pad in pads {
-            loop {
-                let Some(buffer) = pad.peek_buffer() else {
-                    waiting |= !pad.is_eos();
-                    break;
-                };
-                let running = running_time(pad, &buffer);
-                if let Some(running) = running.filter(|running| *running >= end) {
-                    next = Some(next.map_or(running, |next| next.min(running)));
-                    break;
-                }
-                pad.drop_buffer();
-                let over = running
-                    .zip(buffer.duration())
-                    .map(|(running, length)| running + length);
-                latest = latest.max(over);
-                let stream = self.streams.entry(pad.name().to_string()).or_default();
-                take(
-                    stream,
-                    &buffer,
-                    running.is_some_and(|r| r >= start),
-                    &mut lock(stats),
-                );
-            }
-        }
-        self.latest = latest;
-        if waiting && !moment.timeout {
-            return Ok(Step::NeedData);
-        }
-        let streams = std::mem::take(&mut self.streams);
-        if !streams.is_empty() || moment.timeout {
-            self.start = Some(end);
+        if self.feeds.values().any(Feed::has_stream) || deadline {
+            self.note_utc(moment.now, start);
             // The last window ends where the streams do.
-            let ended = !waiting && next.is_none();
-            let over = latest.filter(|latest| ended && *latest > start && *latest < end);
-            return self.close(&streams, (start, over.unwrap_or(end)), settings, stats);
+            let next = seen.later.or_else(|| self.ahead());
+            let ended = seen.waiting.is_empty() && next.is_none();
+            let latest = self.latest;
+            let last = latest.filter(|latest| ended && *latest > start && *latest < end);
+            return Step::Closed(self.close(start, last.unwrap_or(end)));
         }
-        // All pads hold later data or have ended. Time that jumps ahead leaves many empty
-        // windows: they are passed at once.
-        let Some(next) = next else {
-            return Ok(Step::Eos);
+        // Time that jumps ahead leaves many empty windows: they are passed at once.
+        let Some(next) = seen.later.into_iter().chain(self.ahead()).min() else {
+            let ended = seen.waiting.is_empty();
+            return if ended { Step::Eos } else { Step::NeedData };
         };
-        let new = aligned(next, self.duration);
+        let new = self.aligned(next).max(end);
         self.start = Some(new);
-        lock(stats).skipped += (new - start).nseconds() / self.duration.nseconds();
-        Ok(Step::Skipped)
+        let duration = self.duration;
+        for feed in self.feeds.values_mut() {
+            feed.close(new + duration);
+        }
+        lock(stats).skipped += (new - start).nseconds() / duration.nseconds();
+        Step::Skipped
     }
 
-    fn close(
-        &mut self,
-        streams: &BTreeMap<String, Stream>,
-        (start, end): (gst::ClockTime, gst::ClockTime),
-        settings: &Settings,
-        stats: &Mutex<Stats>,
-    ) -> Result<Step, encode::Error> {
-        let closed_utc_ns = utc_now();
-        let tokens_possible = self.image_tokens * streams.len() as u32;
-        let choose = |(stream, frames): (&String, &Stream)| {
-            let chosen = frames.choose(settings.threshold)?;
-            Some(Source {
-                stream: stream.clone(),
-                chosen,
-            })
-        };
-        let sources: Vec<Source> = streams.iter().filter_map(choose).collect();
-        if sources.is_empty() {
-            let mut stats = lock(stats);
-            stats.skipped += 1;
-            stats.tokens_possible += u64::from(tokens_possible);
-            return Ok(Step::Skipped);
-        }
-        // Set while playing, the pair may cross for a moment: then the greatest counts.
-        let budget = Budget {
-            threshold: settings.threshold,
-            min: settings.min_tokens.min(settings.max_tokens) as usize,
-            max: settings.max_tokens as usize,
-        };
-        let outline = Outline {
-            id: WindowId {
-                rig: self.rig.clone(),
-                epoch: self.epoch,
-                seq: self.seq,
-            },
+    fn close(&mut self, start: ClockTime, end: ClockTime) -> Closed {
+        let next = start + self.duration;
+        self.start = Some(next);
+        let next_end = next + self.duration;
+        let feeds = self.feeds.iter_mut();
+        let streams = feeds.filter_map(|(pad, feed)| Some((pad.clone(), feed.close(next_end)?)));
+        Closed {
             start,
             end,
             utc_offset: self.utc_offset.unwrap_or_default(),
-            closed_utc_ns,
-            prompt: settings
-                .prompt
-                .clone()
-                .unwrap_or_else(|| self.default_prompt.clone()),
-            tokens_possible,
-            frames_in: streams.values().map(|stream| stream.frames_in).sum(),
-            frames_kept: streams
-                .values()
-                .map(|stream| stream.kept.len() as u32)
-                .sum(),
-        };
-        let (window, spent) = encode::window(&mut self.trunk, sources, budget, outline)?;
-        let mut buffer = gst::Buffer::from_slice(window.encode()?);
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(start);
-            buffer.set_duration(end - start);
+            streams: streams.collect(),
         }
-        self.seq += 1;
-        let mut stats = lock(stats);
-        stats.windows += 1;
-        stats.tokens_kept += window.tokens.len() as u64;
-        stats.tokens_possible += u64::from(window.tokens_possible);
-        stats.t2 += spent;
-        Ok(Step::Window(buffer))
+    }
+
+    /// Takes what the pads' queues hold of the window; decides where the first begins.
+    fn take(
+        &mut self,
+        pads: &[gst_base::AggregatorPad],
+        now: Option<ClockTime>,
+        stats: &Mutex<Stats>,
+    ) -> Seen {
+        for pad in pads {
+            // One that nothing came from yet is waited for, too.
+            self.feed(pad).listen(now);
+        }
+        if self.start.is_none() {
+            let firsts: Vec<_> = pads.iter().map(|pad| head(pad, stats)).collect();
+            let missing = |(pad, first): (&gst_base::AggregatorPad, &Option<_>)| {
+                let feed = self.feeds.get(pad.name().as_str());
+                first.is_none() && !pad.is_eos() && !feed.is_some_and(|feed| feed.stalled)
+            };
+            if self.live() || !pads.iter().zip(&firsts).any(missing) {
+                let first = firsts.iter().flatten().map(|(_, running)| *running).min();
+                self.start = first.map(|first| self.aligned(first));
+                if let Some(start) = self.start {
+                    self.note_utc(now, start);
+                }
+            }
+        }
+        let window = self.window();
+        let mut seen = Seen::default();
+        for pad in pads {
+            loop {
+                let Some((buffer, running)) = head(pad, stats) else {
+                    match pad.is_eos() {
+                        true => seen.ended = true,
+                        false => seen.waiting.push(pad.name().to_string()),
+                    }
+                    break;
+                };
+                let Some((start, end)) = window.filter(|(_, end)| running < *end) else {
+                    seen.later = seen.later.into_iter().chain([running]).min();
+                    break;
+                };
+                pad.drop_buffer();
+                let feed = self.feed(pad);
+                feed.hear(now);
+                feed.take(&buffer, running, (start, end), &mut lock(stats));
+                self.reach(running, buffer.duration());
+            }
+        }
+        seen
+    }
+
+    /// Notes which of the streams that are waited for have stalled; whether any has now.
+    fn judge(&mut self, seen: &Seen, moment: Moment, stats: &Mutex<Stats>) -> bool {
+        let mut any = false;
+        for pad in &seen.waiting {
+            let Some(feed) = self.feeds.get_mut(pad) else {
+                continue;
+            };
+            let until = feed.patience(moment.timeout);
+            let until = until.map(|until| until + moment.latency);
+            if until.is_some_and(|until| moment.now.is_some_and(|now| now >= until)) {
+                feed.stalled = true;
+                lock(stats).stalls += 1;
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Nobody who is waited for can still bring something, and somebody goes on.
+    fn complete(&self, seen: &Seen) -> bool {
+        let stalled = |pad: &String| self.feeds.get(pad).is_some_and(|feed| feed.stalled);
+        (seen.later.is_some() || seen.ended) && seen.waiting.iter().all(stalled)
+    }
+
+    /// Whether there is anything to go on with.
+    fn holds(&self, seen: &Seen) -> bool {
+        let streams = self.feeds.values().any(Feed::has_stream);
+        streams || seen.later.is_some() || self.ahead().is_some()
+    }
+
+    fn ahead(&self) -> Option<ClockTime> {
+        // The window in which a hop ends includes its own end.
+        let ends = self.feeds.values().filter_map(Feed::ahead);
+        ends.min()
+            .map(|end| end.saturating_sub(ClockTime::from_nseconds(1)))
+    }
+
+    fn live(&self) -> bool {
+        self.feeds.values().any(|feed| feed.live == Some(true))
+    }
+
+    fn window(&self) -> Option<(ClockTime, ClockTime)> {
+        self.start.map(|start| (start, start + self.duration))
+    }
+
+    fn feed(&mut self, pad: &gst_base::AggregatorPad) -> &mut Feed {
+        let feed = self.feeds.entry(pad.name().to_string());
+        feed.or_insert_with(|| Feed::new(modality(pad)))
+    }
+
+    fn reach(&mut self, running: ClockTime, length: Option<ClockTime>) {
+        let over = length.map(|length| running + length);
+        self.latest = self.latest.max(over);
+    }
+
+    /// A live stream's time is the clock's; a file's begins when it is first read.
+    fn note_utc(&mut self, now: Option<ClockTime>, start: ClockTime) {
+        let live = now.filter(|_| self.live());
+        if let Some(now) = live.or(self.utc_offset.is_none().then_some(start)) {
+            self.utc_offset = Some(utc_now() - now.nseconds() as i64);
+        }
+    }
+
+    /// The start of the window that `time` is in.
+    fn aligned(&self, time: ClockTime) -> ClockTime {
+        time - ClockTime::from_nseconds(time.nseconds() % self.duration.nseconds().max(1))
     }
 }
 
-/// Takes in one buffer; `on_time` if it belongs to the window.
-fn take(stream: &mut Stream, buffer: &gst::Buffer, on_time: bool, stats: &mut Stats) {
-    if !on_time {
-        stats.late += 1;
-    } else if buffer.flags().contains(gst::BufferFlags::GAP) && buffer.size() == 0 {
-        // The gate's gap for a frame that it dropped.
-        stream.frames_in += 1;
-        stats.frames_in += 1;
-    } else if let Some(mas) = MasMeta::of(buffer) {
-        stream.keep(mas);
-        stats.frames_in += 1;
-        stats.frames_kept += 1;
-    } else {
-        stats.unusable += 1;
+/// What kind of stream a pad takes.
+fn modality(pad: &gst_base::AggregatorPad) -> Modality {
+    match pad.pad_template() {
+        Some(template) if template.name_template().starts_with("audio") => Modality::Audio,
+        Some(template) if template.name_template().starts_with("sensor") => Modality::Sensor,
+        _ => Modality::Video,
     }
 }
 
-fn running_time(pad: &gst_base::AggregatorPad, buffer: &gst::Buffer) -> Option<gst::ClockTime> {
-    let segment = pad.segment().downcast::<gst::ClockTime>().ok()?;
-    segment.to_running_time(buffer.pts())
+/// The first buffer in a pad's queue, and its running time; those without one are late.
+fn head(pad: &gst_base::AggregatorPad, stats: &Mutex<Stats>) -> Option<(gst::Buffer, ClockTime)> {
+    loop {
+        let buffer = pad.peek_buffer()?;
+        let segment = pad.segment().downcast::<ClockTime>().ok();
+        match segment.and_then(|segment| segment.to_running_time(buffer.pts())) {
+            Some(running) => return Some((buffer, running)),
+            None => pad.drop_buffer(),
+        };
+        lock(stats).late += 1;
+    }
 }
 
-/// The start of the window that `time` is in.
-fn aligned(time: gst::ClockTime, duration: gst::ClockTime) -> gst::ClockTime {
-    time - gst::ClockTime::from_nseconds(time.nseconds() % duration.nseconds())
-}
-
-/// Where the first window starts: the earliest buffer that waits decides.
-pub(super) fn first_start(
-    pads: &[gst_base::AggregatorPad],
-    duration: gst::ClockTime,
-) -> Option<gst::ClockTime> {
-    let waiting = pads
-        .iter()
-        .filter_map(|pad| running_time(pad, &pad.peek_buffer()?));
-    waiting.min().map(|time| aligned(time, duration))
-}
-
-fn utc_now() -> i64 {
+pub(super) fn utc_now() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -8,9 +8,11 @@ use gst::subclass::prelude::*;
 use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
-use super::gather::{Moment, State, Step, first_start};
+use super::encode::Encoder;
+use super::gather::{Closed, Gather, Moment, Step};
 use super::properties::{self, Settings, Stats};
-use crate::lock;
+use crate::beta::{self, Betas};
+use crate::{lock, sensor::SENSOR_MEDIA_TYPE};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -24,7 +26,9 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 #[derive(Default)]
 pub struct Window {
     settings: Mutex<Settings>,
-    state: Mutex<Option<State>>,
+    gather: Mutex<Gather>,
+    encoder: Mutex<Option<Encoder>>,
+    betas: Mutex<Option<Betas>>,
     stats: Mutex<Stats>,
 }
 
@@ -33,6 +37,59 @@ impl Window {
         let pads = self.obj().sink_pads().into_iter();
         pads.filter_map(|pad| pad.downcast().ok()).collect()
     }
+
+    /// What the moment is like; `latency` is what the deadlines below are later by.
+    fn moment(&self, latency: gst::ClockTime) -> Moment {
+        Moment {
+            now: self.obj().current_running_time(),
+            latency,
+            timeout: lock(&self.settings).stall_timeout,
+        }
+    }
+
+    /// A buffer comes in on the pad's own thread; whether it is of the window and was taken.
+    fn arrive(&self, pad: &gst_base::AggregatorPad, buffer: &gst::BufferRef) -> bool {
+        self.introduce(pad);
+        let running = running_time(pad, buffer.pts());
+        let now = self.obj().current_running_time();
+        lock(&self.gather).arrive(pad, buffer, running, now, &self.stats)
+    }
+
+    /// The first time, asks whether what comes on the pad comes at its own pace.
+    fn introduce(&self, pad: &gst_base::AggregatorPad) {
+        if !lock(&self.gather).introduced(&pad.name()) {
+            let live = is_live(pad);
+            lock(&self.gather).introduce(pad, live);
+        }
+    }
+
+    fn warn_of_unusable(&self) {
+        let mut stats = lock(&self.stats);
+        if stats.unusable > 0 && !std::mem::replace(&mut stats.warned, true) {
+            gst::warning!(
+                CAT,
+                imp = self,
+                "a buffer without MAS is left out. Is msaovideomas, msaoaudiomas or msaosensormas upstream?"
+            );
+        }
+    }
+}
+
+/// Whether what comes on a pad comes at its own pace.
+fn is_live(pad: &gst_base::AggregatorPad) -> bool {
+    let mut query = gst::query::Latency::new();
+    pad.peer_query(&mut query) && query.result().0
+}
+
+/// The running time by the segment that the pad's stream is in now. The pad's own segment
+/// is what its queue has come to.
+fn running_time(
+    pad: &gst_base::AggregatorPad,
+    pts: Option<gst::ClockTime>,
+) -> Option<gst::ClockTime> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
+    segment.to_running_time(pts)
 }
 
 #[glib::object_subclass]
@@ -43,6 +100,12 @@ impl ObjectSubclass for Window {
 }
 
 impl ObjectImpl for Window {
+    fn constructed(&self) {
+        self.parent_constructed();
+        // So that it is asked when to wake up, although no source is live: a stream may stall.
+        self.obj().set_force_live(true);
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         properties::properties()
     }
@@ -54,9 +117,9 @@ impl ObjectImpl for Window {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => lock(&self.stats).structure().to_value(),
-            "epoch" => lock(&self.state)
+            "epoch" => lock(&self.encoder)
                 .as_ref()
-                .map(|state| state.epoch.to_string())
+                .map(|encoder| encoder.epoch.to_string())
                 .to_value(),
             name => lock(&self.settings).get(name),
         }
@@ -81,14 +144,11 @@ impl ElementImpl for Window {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let pad = gst_base::AggregatorPad::static_type();
-            let video = gst::Caps::builder("video/x-raw").any_features().build();
-            let sink = gst::PadTemplate::with_gtype(
-                "video_%u",
-                gst::PadDirection::Sink,
-                gst::PadPresence::Request,
-                &video,
-                pad,
-            );
+            let sink = |name: &str, media: &str| {
+                let caps = gst::Caps::builder(media).any_features().build();
+                let (direction, presence) = (gst::PadDirection::Sink, gst::PadPresence::Request);
+                gst::PadTemplate::with_gtype(name, direction, presence, &caps, pad)
+            };
             let src = gst::PadTemplate::with_gtype(
                 "src",
                 gst::PadDirection::Src,
@@ -96,42 +156,54 @@ impl ElementImpl for Window {
                 &crate::window_caps(),
                 pad,
             );
-            [sink, src].into_iter().flatten().collect()
+            [
+                sink("video_%u", "video/x-raw"),
+                sink("audio_%u", "audio/x-raw"),
+                sink("sensor_%u", SENSOR_MEDIA_TYPE),
+                src,
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
         });
         &TEMPLATES
+    }
+
+    fn release_pad(&self, pad: &gst::Pad) {
+        lock(&self.gather).remove(&pad.name());
+        self.parent_release_pad(pad);
     }
 }
 
 impl AggregatorImpl for Window {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
-        let state = State::new(&settings)?;
+        let encoder = Encoder::new(&settings)?;
         gst::info!(
             CAT,
             imp = self,
             "epoch {}, trunk runs on {}",
-            state.epoch,
-            state.provider()
+            encoder.epoch,
+            encoder.provider()
         );
         *lock(&self.stats) = Stats {
-            provider: Some(state.provider()),
+            provider: Some(encoder.provider()),
             ..Stats::default()
         };
-        *lock(&self.state) = Some(state);
-        // A window's first frame waits until the window is over.
-        self.obj().set_latency(settings.duration, None);
+        *lock(&self.encoder) = Some(encoder);
+        *lock(&self.gather) = Gather::new(settings.duration);
+        *lock(&self.betas) = None;
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.state) = None;
+        *lock(&self.encoder) = None;
+        lock(&self.gather).flush();
         Ok(())
     }
 
     fn flush(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if let Some(state) = lock(&self.state).as_mut() {
-            state.flush();
-        }
+        lock(&self.gather).flush();
         Ok(gst::FlowSuccess::Ok)
     }
 
@@ -151,55 +223,108 @@ impl AggregatorImpl for Window {
                     .find(|name| !taken(name))?
             }
         };
-        Some(gst::PadBuilder::from_template(template).name(name).build())
+        let pad: gst_base::AggregatorPad =
+            gst::PadBuilder::from_template(template).name(name).build();
+        let element = self.obj().downgrade();
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let (Some(element), Some(gst::PadProbeData::Buffer(buffer))) =
+                (element.upgrade(), &info.data)
+            else {
+                return gst::PadProbeReturn::Ok;
+            };
+            match element.imp().arrive(pad, buffer) {
+                true => gst::PadProbeReturn::Handled,
+                false => gst::PadProbeReturn::Ok,
+            }
+        });
+        Some(pad)
     }
 
-    /// The deadline is this plus the latency, which holds the window's duration.
-    fn next_time(&self) -> Option<gst::ClockTime> {
-        let state = lock(&self.state);
-        let state = state.as_ref()?;
-        state
-            .start
-            .or_else(|| first_start(&self.pads(), state.duration))
-    }
-
-    fn aggregate(&self, timeout: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let live = self
-            .obj()
-            .latency()
-            .and_then(|_| self.obj().current_running_time());
-        let settings = lock(&self.settings).clone();
-        let unusable = lock(&self.stats).unusable;
-        let step = {
-            let mut state = lock(&self.state);
-            let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.step(
-                &self.pads(),
-                &Moment { timeout, live },
-                &settings,
-                &self.stats,
-            )
-        };
-        if unusable == 0 && lock(&self.stats).unusable > 0 {
-            gst::warning!(
-                CAT,
-                imp = self,
-                "a buffer without MAS is left out. Is msaovideomas upstream?"
-            );
+    /// A gap of the window is taken on the pad's own thread, as buffers are.
+    fn sink_event_pre_queue(
+        &self,
+        pad: &gst_base::AggregatorPad,
+        event: gst::Event,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        if let gst::EventView::Gap(gap) = event.view() {
+            self.introduce(pad);
+            let (pts, length) = gap.get();
+            let times = (running_time(pad, Some(pts)), length);
+            let now = self.obj().current_running_time();
+            if lock(&self.gather).arrive_gap(pad, times, now, &self.stats) {
+                return Ok(gst::FlowSuccess::Ok);
+            }
         }
-        match step {
-            Ok(Step::NeedData) => Err(gst_base::AGGREGATOR_FLOW_NEED_DATA),
-            Ok(Step::Skipped) => Ok(gst::FlowSuccess::Ok),
-            Ok(Step::Window(buffer)) => {
-                let end = buffer
-                    .pts()
-                    .zip(buffer.duration())
-                    .map(|(pts, duration)| pts + duration);
+        self.parent_sink_event_pre_queue(pad, event)
+    }
+
+    /// β comes from the draft model, downstream; it goes on to what measures MAS.
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let Some(betas) = beta::read(&event) {
+            *lock(&self.betas) = Some(betas);
+        }
+        self.parent_src_event(event)
+    }
+
+    /// A window's first frame waits until the window is over. Whether the streams come at
+    /// their own pace is for them to say.
+    fn src_query(&self, query: &mut gst::QueryRef) -> bool {
+        if !self.parent_src_query(query) {
+            return false;
+        }
+        if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
+            let (_, min, _) = latency.result();
+            let live = self.pads().iter().any(is_live);
+            latency.set(live, min + lock(&self.settings).duration, None);
+        }
+        true
+    }
+
+    /// The deadline is this plus the latency of upstream and the element's own.
+    fn next_time(&self) -> Option<gst::ClockTime> {
+        // The latency may not be asked for here: it is added by the caller.
+        let moment = self.moment(gst::ClockTime::ZERO);
+        lock(&self.gather).wake(&self.pads(), moment, &self.stats)
+    }
+
+    fn aggregate(&self, _timeout: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let moment = self.moment(self.obj().latency().unwrap_or_default());
+        let step = lock(&self.gather).step(&self.pads(), moment, &self.stats);
+        self.warn_of_unusable();
+        let closed = match step {
+            Step::NeedData => return Err(gst_base::AGGREGATOR_FLOW_NEED_DATA),
+            Step::Skipped => return Ok(gst::FlowSuccess::Ok),
+            Step::Eos => return Err(gst::FlowError::Eos),
+            Step::Closed(closed) => closed,
+        };
+        let flow = self.send(closed);
+        // Meanwhile a stream could not be heard if its way here was blocked.
+        let after = self.obj().current_running_time();
+        if let Some((before, after)) = moment.now.zip(after) {
+            lock(&self.gather).excuse(after.saturating_sub(before));
+        }
+        flow
+    }
+}
+
+impl Window {
+    /// Makes the window and pushes it.
+    fn send(&self, closed: Closed) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let settings = lock(&self.settings).clone();
+        let betas = lock(&self.betas).unwrap_or(beta::UNKNOWN);
+        let end = closed.end;
+        let window = {
+            let mut encoder = lock(&self.encoder);
+            let encoder = encoder.as_mut().ok_or(gst::FlowError::Flushing)?;
+            encoder.window(closed, &settings, &betas, &self.stats)
+        };
+        match window {
+            Ok(Some(buffer)) => {
                 let flow = self.obj().finish_buffer(buffer);
                 self.obj().set_position(end);
                 flow
             }
-            Ok(Step::Eos) => Err(gst::FlowError::Eos),
+            Ok(None) => Ok(gst::FlowSuccess::Ok),
             Err(error) => {
                 gst::element_imp_error!(self, gst::StreamError::Encode, ("{error}"));
                 Err(gst::FlowError::Error)

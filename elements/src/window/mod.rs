@@ -16,9 +16,11 @@ use gst::prelude::*;
 
 mod collect;
 mod encode;
+mod feed;
 mod gather;
 mod imp;
 mod properties;
+mod select;
 
 glib::wrapper! {
     /// Gathers measured streams into windows.

@@ -19,6 +19,7 @@ pub(super) struct Settings {
     pub threshold: f32,
     pub min_tokens: u32,
     pub max_tokens: u32,
+    pub stall_timeout: gst::ClockTime,
 }
 
 impl Default for Settings {
@@ -30,7 +31,9 @@ impl Default for Settings {
             prompt: None,
             threshold: 0.1,
             min_tokens: 16,
-            max_tokens: 49,
+            // All positions of a picture, of sound and of sensors.
+            max_tokens: 109,
+            stall_timeout: gst::ClockTime::from_seconds(2),
         }
     }
 }
@@ -42,6 +45,15 @@ impl Settings {
             self.min_tokens as usize,
             self.max_tokens as usize,
         )
+    }
+
+    /// The budget. Set while playing, the pair may cross for a moment: then the greatest counts.
+    pub fn shared(&self) -> Budget {
+        Budget {
+            threshold: self.threshold,
+            min: self.min_tokens.min(self.max_tokens) as usize,
+            max: self.max_tokens as usize,
+        }
     }
 
     pub fn set(&mut self, name: &str, value: &glib::Value) {
@@ -56,6 +68,9 @@ impl Settings {
             "prompt" => self.prompt = value.get().unwrap_or_default(),
             "threshold" => self.threshold = value.get().unwrap_or_default(),
             "min-tokens" => self.min_tokens = value.get().unwrap_or_default(),
+            "stall-timeout" => {
+                self.stall_timeout = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
+            }
             _ => self.max_tokens = value.get().unwrap_or_default(),
         }
     }
@@ -68,6 +83,7 @@ impl Settings {
             "threshold" => self.threshold.to_value(),
             "min-tokens" => self.min_tokens.to_value(),
             "max-tokens" => self.max_tokens.to_value(),
+            "stall-timeout" => self.stall_timeout.nseconds().to_value(),
             name => self
                 .model
                 .get(name)
@@ -85,8 +101,12 @@ pub(super) struct Stats {
     pub skipped: u64,
     pub frames_in: u64,
     pub frames_kept: u64,
+    pub hops: u64,
+    pub stalls: u64,
     pub late: u64,
     pub unusable: u64,
+    /// Somebody was told of what is unusable.
+    pub warned: bool,
     pub tokens_kept: u64,
     pub tokens_possible: u64,
     pub t2: Duration,
@@ -99,6 +119,8 @@ impl Stats {
             .field("skipped", self.skipped)
             .field("frames-in", self.frames_in)
             .field("frames-kept", self.frames_kept)
+            .field("hops", self.hops)
+            .field("stalls", self.stalls)
             .field("late", self.late)
             .field("unusable", self.unusable)
             .field("tokens-kept", self.tokens_kept)
@@ -159,18 +181,24 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             tokens(
                 "min-tokens",
                 "Least tokens",
-                "Tokens kept of a stream in a window at least, filled up by spatial energy",
+                "Tokens kept of a window at least, all streams together, filled up by spatial energy",
                 default.min_tokens,
             ),
             tokens(
                 "max-tokens",
                 "Most tokens",
-                "Tokens kept of a stream in a window at most, the most important first; at least min-tokens",
+                "Tokens kept of a window at most, shared among its streams by beta, the most important first; at least min-tokens",
                 default.max_tokens,
             ),
+            glib::ParamSpecUInt64::builder("stall-timeout")
+                .nick("Stall timeout")
+                .blurb("A stream that delivers nothing for so long (ns) does not hold the others; 0 for never")
+                .default_value(default.stall_timeout.nseconds())
+                .mutable_playing()
+                .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("windows, skipped, frames-in, frames-kept, late, unusable, tokens-kept, tokens-possible (of skipped windows too), t2-time (ns); provider: what runs T2")
+                .blurb("windows, skipped, frames-in and frames-kept (of video), hops (of audio and sensors), stalls, late and unusable (buffers), tokens-kept, tokens-possible (of skipped windows too), t2-time (ns); provider: what runs T2")
                 .read_only()
                 .build(),
         ]);

@@ -57,6 +57,24 @@ pub fn model_copy() -> tempfile::TempDir {
     folder
 }
 
+/// A model folder whose model hears and feels, with random weights.
+pub fn model_with_senses() -> tempfile::TempDir {
+    let folder = model_copy();
+    let fixtures = workspace().join("testdata/encoders");
+    for entry in std::fs::read_dir(&fixtures).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let read = |path| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let path = folder.path().join("config.json");
+    let mut config = read(path.clone());
+    config.extend(read(fixtures.join("hops.json")));
+    std::fs::write(path, serde_json::to_vec(&config).unwrap()).unwrap();
+    folder
+}
+
 pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
@@ -179,6 +197,7 @@ impl Camera {
             encoder: Arc::clone(&self.encoder),
             columns: 7,
             meter: Arc::clone(&self.meter),
+            end: None,
             flags: Vec::new(),
         };
         self.frame += 1;
@@ -191,6 +210,83 @@ impl Camera {
         MasMeta::put(buffer.get_mut().unwrap(), self.frame(changed));
         buffer
     }
+}
+
+/// Measured hops of one stream, without a network.
+pub struct Hops {
+    modality: broker::Modality,
+    positions: usize,
+    meter: Arc<Mutex<Meter>>,
+    encoder: Arc<mllm::EncoderId>,
+    count: u64,
+}
+
+impl Hops {
+    /// Of the encoder that `model_with_senses` has for the modality.
+    pub fn new(modality: broker::Modality) -> Self {
+        let hops = std::fs::read(workspace().join("testdata/encoders/hops.json")).unwrap();
+        let hops: serde_json::Value = serde_json::from_slice(&hops).unwrap();
+        let (key, positions) = match modality {
+            broker::Modality::Audio => ("audio_encoder", 16),
+            _ => ("sensor_encoder", 14),
+        };
+        let text = |field: &str| hops[key][field].as_str().unwrap().to_owned();
+        Self {
+            modality,
+            positions,
+            meter: Arc::new(Mutex::new(Meter::new(MeterSettings::default()).unwrap())),
+            encoder: Arc::new(mllm::EncoderId {
+                id: text("id"),
+                sha256: text("sha256"),
+            }),
+            count: 0,
+        }
+    }
+
+    /// A hop that ends at so many ms of the stream's time.
+    pub fn hop(&mut self, end: u64) -> Arc<Measured> {
+        let seed = self.count as usize;
+        let grid = Array2::from_shape_fn((self.positions, 24), |(p, c)| {
+            ((p * 31 + c * 17 + seed * 5) % 23) as f32 - 11.0
+        });
+        let tokens = Array2::from_shape_fn((self.positions, 256), |(p, c)| {
+            ((p * 13 + c * 7 + seed * 3) % 19) as f32 / 9.0 - 1.0
+        });
+        let measurement = self.meter.lock().unwrap().measure(grid.view());
+        self.count += 1;
+        Arc::new(Measured {
+            modality: self.modality,
+            frame: self.count - 1,
+            t0: 1.0,
+            probed: true,
+            measurement: Arc::new(measurement),
+            features: Features::Tokens(Arc::new(tokens)),
+            encoder: Arc::clone(&self.encoder),
+            columns: if self.positions == 16 { 4 } else { 2 },
+            meter: Arc::clone(&self.meter),
+            end: Some(gst::ClockTime::from_mseconds(end)),
+            flags: Vec::new(),
+        })
+    }
+}
+
+/// A buffer from `start` to `end` in ms that carries hops.
+pub fn carrying(start: u64, end: u64, hops: &[Arc<Measured>]) -> gst::Buffer {
+    let mut buffer = timed(start);
+    let inner = buffer.get_mut().unwrap();
+    inner.set_duration(gst::ClockTime::from_mseconds(end - start));
+    MasMeta::put_all(inner, hops.to_vec());
+    buffer
+}
+
+/// What `msaodraft` sends upstream.
+pub fn beta_event(video: f32, audio: f32, sensor: f32) -> gst::Event {
+    let structure = gst::Structure::builder("msao-beta")
+        .field("video", video)
+        .field("audio", audio)
+        .field("sensor", sensor)
+        .build();
+    gst::event::CustomUpstream::new(structure)
 }
 
 /// A buffer of 100 ms without a measurement.

@@ -1,6 +1,6 @@
 //! The demo's order of events.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -27,9 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Options of `msao demo`.
 #[derive(Args)]
 pub struct Arguments {
-    /// The video.
-    #[arg(long, default_value = ".cache/media/vtest.avi")]
-    pub(super) video: PathBuf,
+    /// What is played.
+    #[arg(long, value_enum, default_value_t = Scene::Street)]
+    pub(super) scene: Scene,
+    /// Another video; in the scene `rig` it has sound, too.
+    #[arg(long)]
+    video: Option<PathBuf>,
     /// Play the video as fast as it can be worked on, instead of at its own pace.
     #[arg(long)]
     pub(super) fast: bool,
@@ -50,6 +53,38 @@ pub struct Arguments {
     stop: StopOn,
 }
 
+/// What the demo plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Scene {
+    /// A camera above a street.
+    Street,
+    /// A camera, a microphone and the motion of the rig that they are on.
+    Rig,
+}
+
+impl Arguments {
+    /// The video to play.
+    pub(super) fn video(&self) -> &Path {
+        let own = match self.scene {
+            Scene::Street => ".cache/media/vtest.avi",
+            Scene::Rig => ".cache/media/rig.mkv",
+        };
+        self.video.as_deref().unwrap_or(Path::new(own))
+    }
+
+    fn headline(&self) -> String {
+        let video = self.video().display();
+        match self.scene {
+            Scene::Street => format!("captions of {video} (Ctrl-C stops)"),
+            Scene::Rig => format!(
+                "captions of the picture and sound of {video} and the motion in {} (Ctrl-C stops)\n\
+                 beta: how much each of them counts for the caption, beside the one that counts most",
+                configs::MOTION
+            ),
+        }
+    }
+}
+
 /// Runs the demo.
 ///
 /// # Errors
@@ -68,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     drop((server, folder));
     output::line("\nsummary (encoding every frame as JPEG for comparison)")?;
     gst::init()?;
-    let jpeg = jpeg::bytes(&arguments.video, edge.frames_in)?;
+    let jpeg = jpeg::bytes(arguments.video(), edge.frames_in)?;
     let summary = Summary {
         tally: &tally,
         edge: &edge,
@@ -90,6 +125,7 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     let mut stop = pin!(arguments.stop.wait()?);
     // Before anything is started: a video that is not there is the most likely fault.
     configs::edge(arguments, "")?;
+    configs::cloud(arguments, "")?;
     let folder = tempfile::Builder::new()
         .prefix("msao-demo-")
         .tempdir()
@@ -120,10 +156,7 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     )
     .await?;
     let mut statuses = Box::pin(status::subscribe(&connection).await?);
-    output::line(format!(
-        "captions of {} (Ctrl-C stops)",
-        arguments.video.display()
-    ))?;
+    output::line(arguments.headline())?;
     let mut cloud = Msao::start("cloud", cloud_file.as_os_str())?;
     let mut edge = Msao::start("edge", edge_file.as_os_str())?;
 

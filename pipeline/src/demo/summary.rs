@@ -1,11 +1,19 @@
 //! What a run saved, and how long captions took.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use anyhow::Result;
-use broker::{Caption, CaptionStatus, Status, WindowId};
+use broker::{Caption, CaptionStatus, Modality, Status, WindowId};
 use hdrhistogram::Histogram;
+
+/// Sums over the reports of one modality's streams.
+#[derive(Default)]
+struct Means {
+    count: u64,
+    beta: f64,
+    mas: f64,
+}
 
 /// Captions of a run, by window.
 pub struct Tally {
@@ -15,6 +23,7 @@ pub struct Tally {
     none: u64,
     accepted: u64,
     judged: u64,
+    modalities: BTreeMap<Modality, Means>,
     to_draft: Histogram<u64>,
     to_final: Histogram<u64>,
 }
@@ -33,6 +42,7 @@ impl Tally {
             none: 0,
             accepted: 0,
             judged: 0,
+            modalities: BTreeMap::new(),
             to_draft: histogram()?,
             to_final: histogram()?,
         })
@@ -46,6 +56,12 @@ impl Tally {
         if caption.status == CaptionStatus::Draft {
             self.to_draft.saturating_record(delay);
             self.waiting.insert(caption.id.clone(), caption.tokens);
+            for stream in &caption.mas {
+                let means = self.modalities.entry(stream.modality).or_default();
+                means.count += 1;
+                means.beta += f64::from(stream.beta);
+                means.mas += f64::from(stream.mas);
+            }
             return;
         }
         self.to_final.saturating_record(delay);
@@ -98,6 +114,12 @@ impl fmt::Display for Summary<'_> {
                 percent(edge.frames_kept, edge.frames_in)
             ),
         )?;
+        if edge.hops_in > 0 {
+            row(
+                "hops",
+                format!("{} of sound and motion, half a second each", edge.hops_in),
+            )?;
+        }
         row(
             "windows",
             format!(
@@ -115,6 +137,23 @@ impl fmt::Display for Summary<'_> {
                 percent(edge.tokens_kept, edge.tokens_possible)
             ),
         )?;
+        // One modality's figures have nothing to be compared with.
+        for (modality, means) in tally
+            .modalities
+            .iter()
+            .filter(|_| tally.modalities.len() > 1)
+        {
+            let mean = |sum: f64| sum / means.count as f64;
+            let (beta, mas) = (mean(means.beta), mean(means.mas));
+            row(
+                &modality.to_string(),
+                format!(
+                    "in {} windows; counts {beta:.2} (beta), {:.0} % need not be sent (MAS), on average",
+                    means.count,
+                    100.0 * mas
+                ),
+            )?;
+        }
         let sent = edge.messages.bytes_sent;
         row(
             "bytes",

@@ -1,11 +1,15 @@
 //! Configuration of an edge.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
-use broker::{ConnectConfig, OnFull, Rig};
+use anyhow::{Result, ensure};
+use broker::{ConnectConfig, Modality, OnFull, Rig};
 use mllm::Provider;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use super::launch::Stream;
+use super::streams::{Audio, Sensor, Video};
 
 /// An edge: the rig's streams, what is kept of them, and where it goes.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,14 +25,24 @@ pub struct Config {
     /// What the models are asked; the model's own default prompt if left out.
     #[serde(default)]
     pub prompt: Option<String>,
-    /// The cameras, at least one.
+    /// The cameras. Of cameras, microphones and sensors together there is at least one.
+    #[serde(default)]
     pub video: Vec<Video>,
+    /// The microphones.
+    #[serde(default)]
+    pub audio: Vec<Audio>,
+    /// The sensors.
+    #[serde(default)]
+    pub sensor: Vec<Sensor>,
     /// What of a stream is let through.
     #[serde(default)]
     pub gate: Gate,
     /// How long windows are and how much of them is sent.
     #[serde(default)]
     pub window: Window,
+    /// What is drafted at once.
+    #[serde(default)]
+    pub draft: Draft,
     /// How to reach the broker.
     #[serde(default)]
     pub nats: ConnectConfig,
@@ -37,52 +51,46 @@ pub struct Config {
     pub queue: Queue,
 }
 
-/// A camera.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Video {
-    /// A file, a URI such as `rtsp://camera/stream`, or a device such as `/dev/video0`.
-    pub source: String,
-    /// How fast a file is played; a live source sets its own pace.
-    #[serde(default)]
-    pub pace: Pace,
-}
-
-/// How fast a file is played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Pace {
-    /// As a camera would give it.
-    #[default]
-    Realtime,
-    /// As fast as it can be worked on.
-    Fast,
-}
-
 /// What of a stream is let through. Values left out are the defaults of `msaogate`, but for `min_interval_s`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gate {
     /// The gate opens when the share worth sending, 1 - MAS, reaches this; 0 to 1.
     pub threshold: Option<f32>,
     /// It shuts this much below the threshold.
     pub hysteresis: Option<f32>,
-    /// Seconds; frames sooner than this after a kept one are dropped. A window encodes one frame of those it
-    /// gets: four a second are enough to choose from.
+    /// Seconds; frames sooner than this after a kept one are dropped; 0.25 for video and 0 for others if left out.
     pub min_interval_s: Option<f64>,
     /// Seconds; a frame this long after the last kept one goes on whatever its MAS; 0 for never.
     pub max_gap_s: Option<f64>,
+    /// What becomes of what is not worth sending.
+    pub mode: Option<GateMode>,
+    /// Seconds between the buffers that go on while the gate is shut, in mode `thin`.
+    pub thin_interval_s: Option<f64>,
+    /// Buffers a second that may go on, averaged; 0 for any number.
+    pub budget: Option<f64>,
 }
 
-impl Default for Gate {
-    fn default() -> Self {
-        Self {
-            threshold: None,
-            hysteresis: None,
-            min_interval_s: Some(0.25),
-            max_gap_s: None,
-        }
+impl Display for GateMode {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Drop => "drop",
+            Self::Thin => "thin",
+            Self::Flag => "flag",
+        })
     }
+}
+
+/// What becomes of what is not worth sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GateMode {
+    /// It is dropped.
+    Drop,
+    /// A little of it goes on.
+    Thin,
+    /// All of it goes on, marked.
+    Flag,
 }
 
 /// How long windows are and how much of them is sent. Values left out are the defaults of `msaowindow`.
@@ -93,10 +101,24 @@ pub struct Window {
     pub duration_s: Option<f64>,
     /// A position is kept if its importance is greater; 0 to 1.
     pub threshold: Option<f32>,
-    /// Tokens kept of a stream in a window at least.
+    /// Tokens kept of a window at least, of all its streams together.
     pub min_tokens: Option<u32>,
-    /// Tokens kept of a stream in a window at most.
+    /// Tokens kept of a window at most, of all its streams together.
     pub max_tokens: Option<u32>,
+    /// Seconds after which a stream that stalls does not hold the others; 0 for never.
+    pub stall_timeout_s: Option<f64>,
+}
+
+/// What is drafted at once. Values left out are the defaults of `msaodraft`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Draft {
+    /// Seconds between two measurements of each modality's contribution (beta); 0 for never.
+    pub beta_interval_s: Option<f64>,
+    /// Seconds that such a measurement may take; longer ones are made less often.
+    pub beta_budget_s: Option<f64>,
+    /// Tokens of a window that go on to the cloud at most, those that the draft looked at most.
+    pub keep_tokens: Option<u32>,
 }
 
 /// What waits for the broker. Values left out are the defaults of `msaonatssink`.
@@ -115,53 +137,32 @@ impl Config {
     /// Checks what can be checked without opening anything but the file system.
     ///
     /// # Errors
-    /// There is no camera, a file is not there or empty, or a number is out of its range.
+    /// There is no stream, a file is not there or empty, or a number is out of its range.
     pub fn check(&self) -> Result<()> {
         ensure!(
-            !self.video.is_empty(),
-            "the rig has no camera: add a [[video]] with a source"
+            self.video.len() + self.audio.len() + self.sensor.len() > 0,
+            "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
         );
-        for video in &self.video {
-            if let Some(file) = video.file() {
-                match std::fs::metadata(file) {
-                    Err(error) => bail!("cannot open the video {}: {error}", file.display()),
-                    Ok(data) if data.is_dir() => bail!(
-                        "the video {} is a folder: name a file in it",
-                        file.display()
-                    ),
-                    Ok(data) if data.len() == 0 => bail!("the video {} is empty", file.display()),
-                    Ok(_) => {}
-                }
-            }
+        self.video.iter().try_for_each(Video::check)?;
+        self.audio.iter().try_for_each(Audio::check)?;
+        self.sensor.iter().try_for_each(Sensor::check)?;
+        for (index, video) in self.video.iter().enumerate() {
+            let audio = self.sounds_of(index).map(|audio| &self.audio[audio]);
+            ensure!(
+                audio.is_none_or(|audio| audio.pace == video.pace),
+                "{} is named in [[video]] and [[audio]] with two paces: give both the same",
+                video.source
+            );
         }
-        let unit = |name: &str, value: Option<f32>| {
-            ensure!(
-                value.is_none_or(|v| (0.0..=1.0).contains(&v)),
-                "{name} is {value:?}; it is 0 to 1"
-            );
-            Ok(())
-        };
-        unit("gate.threshold", self.gate.threshold)?;
-        unit("gate.hysteresis", self.gate.hysteresis)?;
-        unit("window.threshold", self.window.threshold)?;
-        let seconds = |name: &str, value: Option<f64>, least: f64| {
-            ensure!(
-                value.is_none_or(|v| (least..=3600.0).contains(&v)),
-                "{name} is {value:?}; it is {least} to 3600 seconds"
-            );
-            Ok(())
-        };
-        seconds("gate.min_interval_s", self.gate.min_interval_s, 0.0)?;
-        seconds("gate.max_gap_s", self.gate.max_gap_s, 0.0)?;
+        self.gate.check("gate")?;
+        share("window.threshold", self.window.threshold)?;
         seconds("window.duration_s", self.window.duration_s, 0.001)?;
-        ensure!(
-            self.window.min_tokens.unwrap_or(0) <= 65_535,
-            "window.min_tokens is above 65535"
-        );
-        ensure!(
-            self.window.max_tokens.unwrap_or(0) <= 65_535,
-            "window.max_tokens is above 65535"
-        );
+        seconds("window.stall_timeout_s", self.window.stall_timeout_s, 0.0)?;
+        tokens("window.min_tokens", self.window.min_tokens)?;
+        tokens("window.max_tokens", self.window.max_tokens)?;
+        seconds("draft.beta_interval_s", self.draft.beta_interval_s, 0.0)?;
+        seconds("draft.beta_budget_s", self.draft.beta_budget_s, 0.0)?;
+        tokens("draft.keep_tokens", self.draft.keep_tokens)?;
         ensure!(
             self.queue.messages != Some(0),
             "queue.messages is 0; it is at least 1"
@@ -172,56 +173,245 @@ impl Config {
         );
         Ok(())
     }
+
+    /// Checks that the model hears and feels what the rig does.
+    ///
+    /// # Errors
+    /// The model cannot be read, or lacks an encoder.
+    pub fn check_model(&self) -> Result<()> {
+        let sound = !self.audio.is_empty();
+        check_senses(&self.model, sound, !self.sensor.is_empty())
+    }
+
+    /// The microphone that is of the same source as camera `video`, so that both are read once.
+    pub fn sounds_of(&self, video: usize) -> Option<usize> {
+        let source = &self.video[video].source;
+        let first = self.video.iter().position(|other| other.source == *source);
+        let audio = self.audio.iter().position(|audio| audio.source == *source);
+        audio.filter(|_| first == Some(video))
+    }
+
+    /// What `stream` reads, as it is configured.
+    pub fn source_of(&self, stream: Stream) -> &str {
+        match stream.modality {
+            Modality::Video => &self.video[stream.index].source,
+            Modality::Audio => &self.audio[stream.index].source,
+            Modality::Sensor => &self.sensor[stream.index].source,
+        }
+    }
+
+    /// The file that `stream` reads, if it is one.
+    pub fn file_of(&self, stream: Stream) -> Option<String> {
+        let file = match stream.modality {
+            Modality::Video => self.video[stream.index].file(),
+            Modality::Audio => self.audio[stream.index].file(),
+            Modality::Sensor => self.sensor[stream.index].file(),
+        };
+        file.map(|file| file.display().to_string())
+    }
+
+    /// What its streams read, in words.
+    pub fn sources(&self) -> String {
+        let video = self.video.iter().map(|stream| &stream.source);
+        let audio = self.audio.iter().map(|stream| &stream.source);
+        let sensor = self.sensor.iter().map(|stream| &stream.source);
+        let mut sources: Vec<&str> = video
+            .chain(audio)
+            .chain(sensor)
+            .map(String::as_str)
+            .collect();
+        sources.dedup();
+        sources.join(", ")
+    }
 }
 
-impl Video {
-    /// The file, if the source is one.
-    pub fn file(&self) -> Option<&Path> {
-        let other = self.source.contains("://") || self.is_device();
-        (!other).then(|| Path::new(&self.source))
+impl Gate {
+    /// `self`, and where it says nothing what `rig` says.
+    pub fn or(&self, rig: &Self) -> Self {
+        Self {
+            threshold: self.threshold.or(rig.threshold),
+            hysteresis: self.hysteresis.or(rig.hysteresis),
+            min_interval_s: self.min_interval_s.or(rig.min_interval_s),
+            max_gap_s: self.max_gap_s.or(rig.max_gap_s),
+            mode: self.mode.or(rig.mode),
+            thin_interval_s: self.thin_interval_s.or(rig.thin_interval_s),
+            budget: self.budget.or(rig.budget),
+        }
     }
 
-    /// Whether the source is a camera of this machine.
-    pub fn is_device(&self) -> bool {
-        self.source.starts_with("/dev/video")
+    pub(super) fn check(&self, table: &str) -> Result<()> {
+        let name = |key: &str| format!("{table}.{key}");
+        share(&name("threshold"), self.threshold)?;
+        share(&name("hysteresis"), self.hysteresis)?;
+        seconds(&name("min_interval_s"), self.min_interval_s, 0.0)?;
+        seconds(&name("max_gap_s"), self.max_gap_s, 0.0)?;
+        seconds(&name("thin_interval_s"), self.thin_interval_s, 0.0)?;
+        let budget = self.budget.unwrap_or_default();
+        ensure!(
+            (0.0..=1e6).contains(&budget),
+            "{} is {budget}; it is 0 to 1000000 buffers a second",
+            name("budget")
+        );
+        Ok(())
     }
+}
+
+/// Checks that the model in `folder` hears, if there is sound, and feels, if there are sensors.
+///
+/// # Errors
+/// The model cannot be read, or lacks an encoder.
+pub fn check_senses(folder: &Path, sound: bool, sensors: bool) -> Result<()> {
+    let model = mllm::Config::load(folder)?;
+    let lacks = |key: &str, does: &str, table: &str| {
+        format!(
+            "the model {} in {} does not {does}: it has no {key}; name one under `model` that has, or leave out [[{table}]]",
+            model.name,
+            folder.display()
+        )
+    };
+    ensure!(
+        !sound || model.audio_encoder.is_some(),
+        lacks("audio_encoder", "hear", "audio")
+    );
+    ensure!(
+        !sensors || model.sensor_encoder.is_some(),
+        lacks("sensor_encoder", "feel", "sensor")
+    );
+    Ok(())
+}
+
+fn share(name: &str, value: Option<f32>) -> Result<()> {
+    let fits = value.is_none_or(|v| (0.0..=1.0).contains(&v));
+    ensure!(
+        fits,
+        "{name} is {}; it is 0 to 1",
+        value.unwrap_or_default()
+    );
+    Ok(())
+}
+
+fn seconds(name: &str, value: Option<f64>, least: f64) -> Result<()> {
+    let fits = value.is_none_or(|v| (least..=3600.0).contains(&v));
+    let value = value.unwrap_or_default();
+    ensure!(fits, "{name} is {value}; it is {least} to 3600 seconds");
+    Ok(())
+}
+
+fn tokens(name: &str, value: Option<u32>) -> Result<()> {
+    let fits = value.is_none_or(|v| v <= 65_535);
+    ensure!(
+        fits,
+        "{name} is {}; it is 0 to 65535",
+        value.unwrap_or_default()
+    );
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::streams::Pace;
     use super::*;
 
-    const SHORT: &str = "rig = 'car'\nmodel = 'm'\n[[video]]\nsource = 'rtsp://camera/1'\n";
+    const SHORT: &str = "rig = 'car'\nmodel = 'm'\n";
+    const CAMERA: &str = "[[video]]\nsource = 'rtsp://camera/1'\n";
 
     fn parse(more: &str) -> Result<Config, toml::de::Error> {
         toml::from_str(&format!("{SHORT}{more}"))
     }
 
+    fn fault(more: &str) -> String {
+        parse(more).unwrap().check().unwrap_err().to_string()
+    }
+
     #[test]
-    fn a_short_file_is_enough() {
-        let config = parse("").unwrap();
+    fn one_stream_of_any_kind_is_enough() {
+        let config = parse(CAMERA).unwrap();
         assert_eq!(config.rig.to_string(), "car");
         assert_eq!(config.video[0].pace, Pace::Realtime);
         config.check().unwrap();
+        parse("[[audio]]\nsource = 'auto'")
+            .unwrap()
+            .check()
+            .unwrap();
+        let subject = "[[sensor]]\nsource = 'nats:rig.imu'\nchannels = ['a', 'b']";
+        parse(subject).unwrap().check().unwrap();
+        let none = fault("");
+        assert!(
+            none.contains("[[video]], [[audio]] or [[sensor]]"),
+            "{none}"
+        );
+    }
+
+    #[test]
+    fn a_streams_gate_goes_before_the_rigs() {
+        let text = "[[audio]]\nsource = 'auto'\ngate = { threshold = 0.5 }\n[gate]\nthreshold = 0.1\nmax_gap_s = 3";
+        let config = parse(text).unwrap();
+        let gate = config.audio[0].gate.or(&config.gate);
+        assert_eq!((gate.threshold, gate.max_gap_s), (Some(0.5), Some(3.0)));
     }
 
     #[test]
     fn mistakes_are_named() {
-        let unknown = parse("paces = 'fast'").unwrap_err().to_string();
-        assert!(unknown.contains("paces"), "{unknown}");
         for (text, word) in [
-            ("[gate]\nthreshold = 1.5", "gate.threshold"),
-            ("[gate]\nmax_gap_s = -1", "gate.max_gap_s"),
+            ("paces = 'fast'", "paces"),
+            ("[[audio]]\nsource = 'auto'\nloop = true", "loop"),
+            (
+                "[[sensor]]\nsource = 'a.csv'\ngate = { treshold = 1 }",
+                "treshold",
+            ),
+            ("[gate]\nmode = 'shut'", "shut"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        for (text, word) in [
+            ("[gate]\nthreshold = 1.5", "gate.threshold is 1.5"),
+            ("[gate]\nmax_gap_s = -1", "gate.max_gap_s is -1"),
+            ("[gate]\nthin_interval_s = nan", "gate.thin_interval_s"),
+            ("[gate]\nbudget = -1", "gate.budget is -1"),
             ("[window]\nduration_s = 0", "window.duration_s"),
+            ("[window]\nstall_timeout_s = 4000", "window.stall_timeout_s"),
+            ("[draft]\nbeta_interval_s = -1", "draft.beta_interval_s"),
+            ("[draft]\nkeep_tokens = 70000", "draft.keep_tokens"),
             ("[queue]\nmessages = 0", "queue.messages"),
             (
-                "[[video]]\nsource = '/nowhere/street.mp4'",
-                "/nowhere/street.mp4",
+                "[[video]]\nsource = '/nowhere.mp4'",
+                "the video /nowhere.mp4",
             ),
             ("[[video]]\nsource = '/'", "is a folder"),
+            (
+                "[[audio]]\nsource = '/nowhere.wav'",
+                "the sound /nowhere.wav",
+            ),
+            ("[[audio]]\nsource = 'auto'\nvad = '/no.onnx'", "/no.onnx"),
+            (
+                "[[audio]]\nsource = 'auto'\ngate = { threshold = 2 }",
+                "audio.gate.threshold",
+            ),
+            (
+                "[[sensor]]\nsource = '/nowhere.csv'",
+                "the recording /nowhere.csv",
+            ),
+            ("[[sensor]]\nsource = 'nats:imu'", "needs channels"),
+            (
+                "[[sensor]]\nsource = 'nats://hub/imu'\nchannels = ['a']",
+                "write nats:SUBJECT",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a']\nloop = true",
+                "cannot loop",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a,b']",
+                "sensor.channels",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a']\nrate = 0",
+                "sensor.rate",
+            ),
         ] {
-            let error = parse(text).unwrap().check().unwrap_err().to_string();
-            assert!(error.contains(word), "{error}");
+            let error = fault(&format!("{CAMERA}{text}"));
+            assert!(error.contains(word), "{word}: {error}");
         }
     }
 }

@@ -1,26 +1,97 @@
 //! The pipeline of an edge, as the line that a person would give to gst-launch-1.0.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+use std::path::Path;
 
-use super::config::{Config, Pace, Video};
+use broker::{ConnectConfig, Modality};
 
-/// Names of elements in the line, by which their `stats` are found.
+use super::config::{Config, Gate};
+use super::streams::{Audio, Pace, Sensor, Video};
+
+/// The name of the `msaowindow`.
 pub const WINDOW: &str = "window";
-/// The sink's name.
+/// The name of the sink.
 pub const SINK: &str = "sink";
 
-/// The name of the `msaovideomas` of camera `index`.
-pub fn mas(index: usize) -> String {
-    format!("mas{index}")
+/// Frames sooner than this after a kept one are dropped: a window encodes one of those it gets, and four a second are
+/// enough to choose from.
+const VIDEO_INTERVAL_S: f64 = 0.25;
+
+/// A stream of the rig, by which its elements in the line are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// What it senses.
+    pub modality: Modality,
+    /// Its place among the streams of this modality.
+    pub index: usize,
 }
 
-/// The line. Secrets are not in it: they are set on the sink.
+impl Stream {
+    /// The name of the element that measures it.
+    pub fn mas(self) -> String {
+        format!("mas_{}", self.pad())
+    }
+
+    /// The name of its gate.
+    pub fn gate(self) -> String {
+        format!("gate_{}", self.pad())
+    }
+
+    /// The name of the element that its data come from.
+    pub fn source(self) -> String {
+        format!("source_{}", self.pad())
+    }
+
+    /// The name of its pad of the window.
+    pub fn pad(self) -> String {
+        format!("{}_{}", self.modality, self.index)
+    }
+}
+
+/// The streams of a rig.
+pub fn streams(config: &Config) -> Vec<Stream> {
+    let of = |modality, count| (0..count).map(move |index| Stream { modality, index });
+    of(Modality::Video, config.video.len())
+        .chain(of(Modality::Audio, config.audio.len()))
+        .chain(of(Modality::Sensor, config.sensor.len()))
+        .collect()
+}
+
+/// The line. Secrets are not in it: they are set on the sink and on sensors that come over NATS.
 pub fn line(config: &Config) -> String {
     let models = format!(
         "model={} provider={}",
         quote(&config.model.to_string_lossy()),
         config.provider
     );
+    let mut line = trunk(config, &models);
+    for (stream, branch) in branches(config) {
+        push(&mut line, &branch.head);
+        push(
+            &mut line,
+            &format!(
+                " ! {} name={} {models}{} ! msaogate name={}",
+                branch.meter,
+                stream.mas(),
+                branch.options,
+                stream.gate()
+            ),
+        );
+        gate(&mut line, &branch.gate);
+        push(
+            &mut line,
+            &format!(
+                " ! queue max-size-time=0 max-size-bytes=0 max-size-buffers={} ! {WINDOW}.{}",
+                branch.queue,
+                stream.pad()
+            ),
+        );
+    }
+    line
+}
+
+/// From the window to the sink.
+fn trunk(config: &Config, models: &str) -> String {
     let mut line = format!("msaowindow name={WINDOW} rig={} {models}", config.rig);
     let window = &config.window;
     option(&mut line, "prompt", config.prompt.as_deref().map(quote));
@@ -28,71 +99,184 @@ pub fn line(config: &Config) -> String {
     option(&mut line, "threshold", window.threshold);
     option(&mut line, "min-tokens", window.min_tokens);
     option(&mut line, "max-tokens", window.max_tokens);
-    push(
-        &mut line,
-        &format!(
-            " ! queue max-size-buffers=16 ! msaodraft {models} ! msaonatssink name={SINK} url={}",
-            quote(&config.nats.url)
-        ),
-    );
-    option(&mut line, "user", config.nats.user.as_deref().map(quote));
     option(
         &mut line,
-        "tls-ca",
-        config
-            .nats
-            .tls_ca
-            .as_ref()
-            .map(|path| quote(&path.to_string_lossy())),
+        "stall-timeout",
+        window.stall_timeout_s.map(nanoseconds),
     );
+    push(
+        &mut line,
+        &format!(" ! queue max-size-buffers=16 ! msaodraft {models}"),
+    );
+    let draft = &config.draft;
+    option(
+        &mut line,
+        "beta-interval",
+        draft.beta_interval_s.map(nanoseconds),
+    );
+    option(
+        &mut line,
+        "beta-budget",
+        draft.beta_budget_s.map(nanoseconds),
+    );
+    option(&mut line, "keep-tokens", draft.keep_tokens);
+    push(&mut line, &format!(" ! msaonatssink name={SINK}"));
+    nats(&mut line, &config.nats);
     option(&mut line, "queue-messages", config.queue.messages);
     option(&mut line, "queue-bytes", config.queue.bytes);
     option(&mut line, "on-full", config.queue.on_full);
-    push(&mut line, " retry-connect=true");
-    for (index, video) in config.video.iter().enumerate() {
-        push(
-            &mut line,
-            &format!(
-                "  {} ! videoconvert ! msaovideomas name={} {models} ! msaogate",
-                source(video),
-                mas(index)
-            ),
-        );
-        let gate = &config.gate;
-        option(&mut line, "threshold", gate.threshold);
-        option(&mut line, "hysteresis", gate.hysteresis);
-        option(
-            &mut line,
-            "min-interval",
-            gate.min_interval_s.map(nanoseconds),
-        );
-        option(&mut line, "max-gap", gate.max_gap_s.map(nanoseconds));
-        push(
-            &mut line,
-            &format!(
-                " ! queue max-size-time=0 max-size-bytes=0 max-size-buffers=32 ! {WINDOW}.video_{index}"
-            ),
-        );
-    }
     line
 }
 
-fn source(video: &Video) -> String {
-    let source = quote(&video.source);
-    let decoded = if video.is_device() {
-        format!("v4l2src device={source} ! decodebin")
-    } else if video.file().is_some() {
-        format!("filesrc location={source} ! decodebin")
+/// What differs between the branches of streams.
+struct Branch {
+    /// From the source to what the meter reads.
+    head: String,
+    meter: &'static str,
+    options: String,
+    gate: Gate,
+    /// Buffers that may wait for the window: some seconds of them.
+    queue: u32,
+}
+
+fn branches(config: &Config) -> Vec<(Stream, Branch)> {
+    streams(config)
+        .into_iter()
+        .map(|stream| {
+            let branch = match stream.modality {
+                Modality::Video => video(config, stream, &config.video[stream.index]),
+                Modality::Audio => audio(config, stream, &config.audio[stream.index]),
+                Modality::Sensor => sensor(config, stream, &config.sensor[stream.index]),
+            };
+            (stream, branch)
+        })
+        .collect()
+}
+
+fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
+    let name = stream.source();
+    let shared = config.sounds_of(stream.index).is_some();
+    let head = if video.is_device() {
+        let device = quote(&video.source);
+        format!("  v4l2src device={device} ! decodebin name={name} ! videoconvert")
     } else {
-        format!("uridecodebin uri={source}")
+        let decoded = decoded(&video.source, video.file(), &name);
+        let link = if shared {
+            format!("  {name}.")
+        } else {
+            String::new()
+        };
+        format!("{decoded}{link} ! videoconvert")
     };
-    match video.pace {
-        Pace::Realtime if video.file().is_some() => format!("{decoded} ! clocksync"),
-        _ => decoded,
+    let mut gate = video.gate.or(&config.gate);
+    gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
+    Branch {
+        head: paced(head, video.pace, video.file()),
+        meter: "msaovideomas",
+        options: String::new(),
+        gate,
+        queue: 32,
     }
 }
 
-fn option(line: &mut String, name: &str, value: Option<impl std::fmt::Display>) {
+fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
+    let name = stream.source();
+    let camera =
+        (0..config.video.len()).find(|video| config.sounds_of(*video) == Some(stream.index));
+    let source = match (audio.microphone(), camera) {
+        (Some(microphone), _) => {
+            let mut source = format!("  {} name={name}", microphone.element);
+            option(&mut source, "device", microphone.device.map(quote));
+            source
+        }
+        (None, Some(index)) => {
+            let modality = Modality::Video;
+            format!("  {}.", Stream { modality, index }.source())
+        }
+        (None, None) => decoded(&audio.source, audio.file(), &name),
+    };
+    let head = format!(
+        "{source} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1"
+    );
+    let mut options = String::new();
+    let vad = audio.vad.as_ref().map(|path| path.to_string_lossy());
+    option(&mut options, "vad-model", vad.as_deref().map(quote));
+    Branch {
+        head: paced(head, audio.pace, audio.file()),
+        meter: "msaoaudiomas",
+        options,
+        gate: hops(&audio.gate, config),
+        queue: 256,
+    }
+}
+
+fn sensor(config: &Config, stream: Stream, sensor: &Sensor) -> Branch {
+    let mut head = format!("  msaosensorsrc name={}", stream.source());
+    if let Some(file) = sensor.file() {
+        option(&mut head, "location", Some(quote(&file.to_string_lossy())));
+        option(&mut head, "loop", sensor.again.then_some(true));
+        let fast = sensor.pace == Pace::Fast;
+        option(&mut head, "realtime", fast.then_some(false));
+    }
+    if let Some(subject) = sensor.subject() {
+        option(&mut head, "subject", Some(quote(subject)));
+        nats(&mut head, &config.nats);
+    }
+    let channels = sensor.channels.as_ref().map(|names| names.join(","));
+    option(&mut head, "channels", channels.as_deref().map(quote));
+    option(&mut head, "rate", sensor.rate);
+    Branch {
+        head,
+        meter: "msaosensormas",
+        options: String::new(),
+        gate: hops(&sensor.gate, config),
+        queue: 256,
+    }
+}
+
+/// The gate of a stream whose buffers are parts of hops: those of one hop follow each other at once, so the interval
+/// that the rig has for frames is not for them.
+fn hops(own: &Gate, config: &Config) -> Gate {
+    Gate {
+        min_interval_s: own.min_interval_s,
+        ..own.or(&config.gate)
+    }
+}
+
+fn decoded(source: &str, file: Option<&Path>, name: &str) -> String {
+    let source = quote(source);
+    match file {
+        Some(_) => format!("  filesrc location={source} ! decodebin name={name}"),
+        None => format!("  uridecodebin name={name} uri={source}"),
+    }
+}
+
+fn paced(head: String, pace: Pace, file: Option<&Path>) -> String {
+    match (pace, file) {
+        (Pace::Realtime, Some(_)) => format!("{head} ! clocksync"),
+        _ => head,
+    }
+}
+
+fn gate(line: &mut String, gate: &Gate) {
+    option(line, "threshold", gate.threshold);
+    option(line, "hysteresis", gate.hysteresis);
+    option(line, "min-interval", gate.min_interval_s.map(nanoseconds));
+    option(line, "max-gap", gate.max_gap_s.map(nanoseconds));
+    option(line, "mode", gate.mode);
+    option(line, "thin-interval", gate.thin_interval_s.map(nanoseconds));
+    option(line, "budget", gate.budget);
+}
+
+fn nats(line: &mut String, nats: &ConnectConfig) {
+    option(line, "url", Some(quote(&nats.url)));
+    option(line, "user", nats.user.as_deref().map(quote));
+    let authority = nats.tls_ca.as_ref().map(|path| path.to_string_lossy());
+    option(line, "tls-ca", authority.as_deref().map(quote));
+    option(line, "retry-connect", Some(true));
+}
+
+fn option(line: &mut String, name: &str, value: Option<impl Display>) {
     if let Some(value) = value {
         push(line, &format!(" {name}={value}"));
     }
@@ -107,14 +291,32 @@ fn nanoseconds(seconds: f64) -> u64 {
     (seconds * 1e9).round() as u64
 }
 
-/// A value in quotes, so that blanks and `!` in it are only text.
+/// A value in quotes, so that blanks and `!` in it are only text, for GStreamer and in a shell.
 fn quote(value: &str) -> String {
-    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    let mut quoted = String::from('"');
+    for character in value.chars() {
+        if matches!(character, '\\' | '"' | '$' | '`') {
+            quoted.push('\\');
+        }
+        quoted.push(character);
+    }
+    quoted.push('"');
+    quoted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(streams: &str) -> Config {
+        toml::from_str(&format!("rig = 'car'\nmodel = 'm'\n{streams}")).unwrap()
+    }
+
+    fn assert_has(line: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
 
     #[test]
     fn every_key_reaches_its_property() {
@@ -129,12 +331,32 @@ mod tests {
             pace = "fast"
             [[video]]
             source = "rtsp://camera/1"
+            [[audio]]
+            source = "alsa:hw:1"
+            vad = "silero.onnx"
+            gate = { threshold = 0.25, max_gap_s = 1 }
+            [[sensor]]
+            source = "imu.csv"
+            loop = true
+            pace = "fast"
+            channels = ["ax", "ay"]
+            rate = 50
+            [[sensor]]
+            source = "nats:car.imu"
+            channels = ["ax"]
             [gate]
             threshold = 0.5
             max_gap_s = 2.5
+            mode = "thin"
+            thin_interval_s = 0.5
             [window]
             duration_s = 0.5
             max_tokens = 20
+            stall_timeout_s = 2
+            [draft]
+            beta_interval_s = 5
+            beta_budget_s = 0.2
+            keep_tokens = 24
             [nats]
             url = "nats://hub:4222"
             user = "car"
@@ -145,21 +367,55 @@ mod tests {
         )
         .unwrap();
         let line = line(&config);
-        for part in [
-            r#"filesrc location="a b.mp4" ! decodebin ! videoconvert"#,
-            r#"uridecodebin uri="rtsp://camera/1""#,
-            r#"prompt="say \"hi\" ! now""#,
-            r#"model="models/my edge" provider=cpu"#,
-            "threshold=0.5",
-            "max-gap=2500000000",
-            "duration=500000000",
-            "max-tokens=20",
-            r#"url="nats://hub:4222" user="car""#,
-            "on-full=drop-oldest",
-            "window.video_1",
-        ] {
-            assert!(line.contains(part), "{part} is not in {line}");
-        }
+        assert_has(
+            &line,
+            &[
+                r#"filesrc location="a b.mp4" ! decodebin name=source_video_0 ! videoconvert ! msaovideomas"#,
+                r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
+                r#"prompt="say \"hi\" ! now""#,
+                r#"model="models/my edge" provider=cpu"#,
+                "! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! ",
+                r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! msaoaudiomas name=mas_audio_0"#,
+                r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
+                r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,
+                r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" retry-connect=true channels="ax" !"#,
+                "duration=500000000",
+                "max-tokens=20",
+                "stall-timeout=2000000000",
+                "beta-interval=5000000000 beta-budget=200000000 keep-tokens=24",
+                r#"name=sink url="nats://hub:4222" user="car""#,
+                "on-full=drop-oldest",
+                "window.video_1",
+                "window.audio_0",
+                "window.sensor_1",
+            ],
+        );
         assert!(!line.contains("secret"));
+    }
+
+    #[test]
+    fn picture_and_sound_of_one_source_are_read_once() {
+        let line = line(&parse(
+            "[[video]]\nsource = 'a.mov'\n[[audio]]\nsource = 'b.wav'\n[[audio]]\nsource = 'a.mov'\n",
+        ));
+        assert_eq!(line.matches("a.mov").count(), 1, "{line}");
+        assert_has(
+            &line,
+            &[
+                "source_video_0  source_video_0. ! videoconvert ! clocksync ! msaovideomas",
+                "decodebin name=source_audio_0 ! audioconvert",
+                "  source_video_0. ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! clocksync ! msaoaudiomas name=mas_audio_1",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_default_microphone() {
+        let line = line(&parse("[[audio]]\nsource = 'auto'\n"));
+        assert_has(&line, &["autoaudiosrc name=source_audio_0 ! audioconvert"]);
+        assert!(
+            !line.contains("clocksync") && !line.contains("min-interval"),
+            "{line}"
+        );
     }
 }

@@ -4,6 +4,7 @@ mod config;
 mod launch;
 mod run;
 mod stats;
+mod streams;
 
-pub use config::Config;
+pub use config::{Config, check_senses};
 pub use run::{Arguments, run};

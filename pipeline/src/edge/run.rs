@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use broker::connect::AtStart;
-use broker::{Connection, Status, status};
+use broker::{Connection, Modality, status};
 use clap::Args;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use gst::bus::BusStream;
 use gst::prelude::*;
 
 use super::config::Config;
-use super::{launch, stats::Reader};
+use super::launch::{self, Stream};
+use super::stats::Reader;
 use crate::{config, output, runtime, shutdown::StopOn};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -35,7 +39,7 @@ pub struct Arguments {
 /// Runs an edge until its streams end or it is stopped.
 ///
 /// # Errors
-/// The configuration cannot be used, an element fails, or a video has no frames.
+/// The configuration cannot be used, an element fails, or a file has nothing to measure.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let config: Config = config::load(&arguments.config)?;
     config
@@ -45,26 +49,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.print_pipeline {
         return Ok(output::line(line)?);
     }
+    config
+        .check_model()
+        .with_context(|| arguments.config.display().to_string())?;
     mllm::runtime::init(None)?;
     gst::init()?;
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;
     let runtime = runtime()?;
-    let done = start(&config, &pipeline)
-        .and_then(|()| runtime.block_on(play(&config, &pipeline, &arguments.stop)));
+    // Before it starts: what is posted while the stream is made would be missed.
+    let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
+    let done = start(&config, &pipeline, &mut messages)
+        .and_then(|()| runtime.block_on(play(&config, &pipeline, messages, &arguments.stop)));
     let stopped = pipeline.set_state(gst::State::Null);
     runtime.shutdown_background();
-    let frames = done?.frames_in;
+    let silent = done?;
     stopped.context("the pipeline does not stop")?;
-    if frames == 0 {
-        let sources: Vec<_> = config
-            .video
-            .iter()
-            .map(|video| video.source.as_str())
-            .collect();
+    if !silent.is_empty() {
         bail!(
-            "no video frame came from {}: is it a video that plays?",
-            sources.join(", ")
+            "nothing to measure came from {}: is it a file that plays?",
+            silent.join(", ")
         );
     }
     Ok(())
@@ -79,41 +83,87 @@ fn build(config: &Config, line: &str) -> Result<gst::Pipeline> {
     let sink = pipeline
         .by_name(launch::SINK)
         .context("the pipeline has no sink")?;
-    for (property, secret) in [
-        ("password", &config.nats.password),
-        ("token", &config.nats.token),
-    ] {
-        if let Some(secret) = secret {
-            sink.set_property(property, secret.expose());
+    let subject = |stream: &Stream| {
+        stream.modality == Modality::Sensor && config.sensor[stream.index].subject().is_some()
+    };
+    let sensors = launch::streams(config).into_iter().filter(subject);
+    let sources = sensors.filter_map(|stream| pipeline.by_name(&stream.source()));
+    for element in sources.chain([sink]) {
+        for (property, secret) in [
+            ("password", &config.nats.password),
+            ("token", &config.nats.token),
+        ] {
+            if let Some(secret) = secret {
+                element.set_property(property, secret.expose());
+            }
         }
     }
+    end_loops(config, &pipeline)?;
     Ok(pipeline)
 }
 
-fn start(config: &Config, pipeline: &gst::Pipeline) -> Result<()> {
+/// Lets recordings that are replayed again and again end when all other streams have ended.
+fn end_loops(config: &Config, pipeline: &gst::Pipeline) -> Result<()> {
+    let loops =
+        |stream: &Stream| stream.modality == Modality::Sensor && config.sensor[stream.index].again;
+    let (endless, others): (Vec<_>, Vec<_>) = launch::streams(config).into_iter().partition(loops);
+    let endless = endless
+        .iter()
+        .map(|stream| pipeline.by_name(&stream.source()));
+    let endless: Vec<gst::Element> = endless.flatten().collect();
+    if endless.is_empty() {
+        return Ok(());
+    }
+    let window = pipeline
+        .by_name(launch::WINDOW)
+        .context("the pipeline has no window")?;
+    let left = Arc::new(AtomicUsize::new(others.len()));
+    for stream in others {
+        let pad = window.static_pad(&stream.pad());
+        let pad = pad.with_context(|| format!("the window has no pad {}", stream.pad()))?;
+        let (left, endless) = (Arc::clone(&left), endless.clone());
+        pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+            let ended = info
+                .event()
+                .is_some_and(|event| event.type_() == gst::EventType::Eos);
+            if ended && left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                for source in &endless {
+                    source.call_async(|source| {
+                        source.send_event(gst::event::Eos::new());
+                    });
+                }
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+    Ok(())
+}
+
+fn start(config: &Config, pipeline: &gst::Pipeline, messages: &mut BusStream) -> Result<()> {
     if pipeline.set_state(gst::State::Playing).is_ok() {
         return Ok(());
     }
-    let error = pipeline
-        .bus()
-        .and_then(|bus| bus.pop_filtered(&[gst::MessageType::Error]));
-    Err(error.map_or_else(
-        || anyhow!("the pipeline does not start"),
-        |message| fault(config, &message),
-    ))
+    while let Some(Some(message)) = messages.next().now_or_never() {
+        if message.type_() == gst::MessageType::Error {
+            return Err(fault(config, &message));
+        }
+    }
+    bail!("the pipeline does not start")
 }
 
-/// Plays `pipeline`, which has started, to its end, or until it is told to stop, and gives the last status.
-async fn play(config: &Config, pipeline: &gst::Pipeline, stop: &StopOn) -> Result<Status> {
+/// Plays `pipeline`, which has started, to its end, or until it is told to stop, and gives the files of which nothing
+/// was measured though they were played to their end.
+async fn play(
+    config: &Config,
+    pipeline: &gst::Pipeline,
+    mut messages: BusStream,
+    stop: &StopOn,
+) -> Result<Vec<String>> {
     let mut stop = pin!(stop.wait()?);
-    let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
     let connection = Connection::open(&config.nats, AtStart::KeepTrying).await?;
-    let mut reader = Reader::new(
-        pipeline.upcast_ref(),
-        config.video.len(),
-        config.rig.clone(),
-    )?;
-    tracing::info!(rig = %config.rig, cameras = config.video.len(), provider = reader.read().provider, "captioning");
+    let streams = launch::streams(config);
+    let mut reader = Reader::new(pipeline.upcast_ref(), &streams, config.rig.clone())?;
+    tracing::info!(rig = %config.rig, streams = streams.len(), provider = reader.read().provider, "captioning");
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut draining = false;
     let mut deadline = pin!(tokio::time::sleep(Duration::MAX));
@@ -124,6 +174,12 @@ async fn play(config: &Config, pipeline: &gst::Pipeline, stop: &StopOn) -> Resul
                 match message.view() {
                     gst::MessageView::Eos(_) => break,
                     gst::MessageView::Error(_) => return Err(fault(config, &message)),
+                    gst::MessageView::Warning(warning) if warning.error().matches(gst::ParseError::DelayedLink) => {
+                        bail!(
+                            "{} lacks a picture or a sound that [[video]] or [[audio]] names",
+                            source_of(config, &message)
+                        )
+                    }
                     gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
                     gst::MessageView::Latency(_) => {
                         if let Err(error) = pipeline.recalculate_latency() {
@@ -152,7 +208,21 @@ async fn play(config: &Config, pipeline: &gst::Pipeline, stop: &StopOn) -> Resul
         .flush()
         .await
         .context("the last status was not sent")?;
-    Ok(last)
+    let stopped = draining;
+    let silent = reader.silent().filter(|_| !stopped);
+    Ok(silent.filter_map(|stream| config.file_of(stream)).collect())
+}
+
+/// What the source reads that a message comes from; all sources if it comes from none.
+fn source_of(config: &Config, message: &gst::Message) -> String {
+    let path = message.src().map(|source| source.path_string().to_string());
+    let path = path.unwrap_or_default();
+    let within = |stream: &Stream| path.split(['/', ':']).any(|part| part == stream.source());
+    let stream = launch::streams(config).into_iter().find(within);
+    stream.map_or_else(
+        || config.sources(),
+        |stream| config.source_of(stream).to_owned(),
+    )
 }
 
 /// An error message of the bus, naming the element and, where it is a source's, what it reads.
@@ -161,26 +231,22 @@ fn fault(config: &Config, message: &gst::Message) -> anyhow::Error {
         return anyhow!("the pipeline failed");
     };
     let cause = error.error();
-    let sources = || {
-        config
-            .video
-            .iter()
-            .map(|video| video.source.as_str())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let source = || source_of(config, message);
     if cause.matches(gst::StreamError::TypeNotFound)
         || cause.matches(gst::StreamError::WrongType)
         || cause.matches(gst::StreamError::Demux)
     {
-        return anyhow!("not a video that can be played: {} ({cause})", sources());
+        return anyhow!(
+            "not a video or a sound that can be played: {} ({cause})",
+            source()
+        );
     }
     if cause.matches(gst::CoreError::MissingPlugin)
         || cause.matches(gst::StreamError::CodecNotFound)
     {
         return anyhow!(
-            "{}: {cause}: install the GStreamer plugin that decodes it",
-            sources()
+            "{}: {cause}: it has no such picture or sound, or the GStreamer plugin that decodes it is not installed",
+            source()
         );
     }
     let element = message

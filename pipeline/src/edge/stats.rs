@@ -1,27 +1,45 @@
 //! The `stats` of a pipeline's elements as the edge's status.
 
 use anyhow::{Context, Result};
-use broker::{Rig, Status};
+use broker::{Modality, Rig, Status};
 use gst::prelude::*;
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-use super::launch;
+use super::launch::{self, Stream};
 
-/// Reads the status of a running pipeline of `cameras` cameras.
+/// Reads the status of a running pipeline.
 pub struct Reader {
     window: gst::Element,
     sink: gst::Element,
-    mas: Vec<gst::Element>,
+    streams: Vec<Counted>,
     status: Status,
 }
 
+/// The elements of a stream that count.
+struct Counted {
+    stream: Stream,
+    mas: gst::Element,
+    gate: gst::Element,
+}
+
+impl Counted {
+    /// Frames or hops that were measured.
+    fn measured(&self) -> u64 {
+        let counter = match self.stream.modality {
+            Modality::Video => "frames",
+            Modality::Audio | Modality::Sensor => "hops",
+        };
+        field(&stats(&self.mas), counter)
+    }
+}
+
 impl Reader {
-    /// The elements that are asked, in `pipeline`, which has started.
+    /// The elements that are asked of `streams` in `pipeline`, which has started.
     ///
     /// # Errors
     /// An element of the line is missing, or the window element has no epoch yet.
-    pub fn new(pipeline: &gst::Bin, cameras: usize, rig: Rig) -> Result<Self> {
+    pub fn new(pipeline: &gst::Bin, streams: &[Stream], rig: Rig) -> Result<Self> {
         let named = |name: &str| {
             pipeline
                 .by_name(name)
@@ -37,21 +55,37 @@ impl Reader {
         Ok(Self {
             window,
             sink: named(launch::SINK)?,
-            mas: (0..cameras)
-                .map(|index| named(&launch::mas(index)))
+            streams: streams
+                .iter()
+                .map(|stream| {
+                    let (mas, gate) = (named(&stream.mas())?, named(&stream.gate())?);
+                    let stream = *stream;
+                    Ok(Counted { stream, mas, gate })
+                })
                 .collect::<Result<_>>()?,
             status: Status::new(rig, epoch, provider),
         })
     }
 
+    /// Streams of which nothing was measured yet.
+    pub fn silent(&self) -> impl Iterator<Item = Stream> {
+        let silent = self.streams.iter().filter(|stream| stream.measured() == 0);
+        silent.map(|stream| stream.stream)
+    }
+
     /// The status of now.
     pub fn read(&mut self) -> &Status {
-        let frames = self.mas.iter().map(|mas| field(&stats(mas), "frames"));
+        let of_video = |stream: &&Counted| stream.stream.modality == Modality::Video;
+        let (video, others): (Vec<_>, Vec<_>) = self.streams.iter().partition(of_video);
         let (window, sink) = (stats(&self.window), stats(&self.sink));
         let status = &mut self.status;
         status.time = OffsetDateTime::now_utc();
-        status.frames_in = frames.sum();
-        status.frames_kept = field(&window, "frames-kept");
+        status.frames_in = video.iter().map(|stream| stream.measured()).sum();
+        let kept = video
+            .iter()
+            .map(|stream| field(&stats(&stream.gate), "kept"));
+        status.frames_kept = kept.sum();
+        status.hops_in = others.iter().map(|stream| stream.measured()).sum();
         status.windows = field(&window, "windows");
         status.tokens_kept = field(&window, "tokens-kept");
         status.tokens_possible = field(&window, "tokens-possible");

@@ -56,3 +56,46 @@ pub fn processes_of(folder: &Path) -> Vec<String> {
         .filter(|line| line.contains(&folder))
         .collect()
 }
+
+/// A folder with the plugin as built for this test, and nothing else.
+pub fn plugin_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let built = std::env::current_exe()
+        .unwrap()
+        .with_file_name("libgstmsao.so");
+    std::os::unix::fs::symlink(&built, folder.path().join("libgstmsao.so")).unwrap();
+    folder
+}
+
+/// The edge model and the full model, which hear and feel. While those that ship do not, both are a copy in `folder` of
+/// the edge model with encoders of random weights.
+pub fn models_with_senses(folder: &Path) -> (PathBuf, PathBuf) {
+    let read = |path: &Path| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let ships = |name: &str| root().join("testdata/models").join(name);
+    let (edge, full) = (ships("msao-edge"), ships("msao-cloud"));
+    let mut config = read(&edge.join("config.json"));
+    if config.contains_key("audio_encoder") {
+        return (edge, full);
+    }
+    let encoders = root().join("testdata/encoders");
+    config.extend(read(&encoders.join("hops.json")));
+    let copy = copy_of(&edge, folder);
+    for entry in std::fs::read_dir(encoders).unwrap().flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let text = serde_json::to_vec(&config).unwrap();
+    std::fs::write(copy.join("config.json"), text).unwrap();
+    (copy.clone(), copy)
+}
+
+/// A copy in `folder` of the model folder `model`.
+pub fn copy_of(model: &Path, folder: &Path) -> PathBuf {
+    let copy = folder.join(model.file_name().unwrap());
+    std::fs::create_dir(&copy).unwrap();
+    for entry in std::fs::read_dir(model).unwrap().flatten() {
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    copy
+}

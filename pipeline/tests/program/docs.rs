@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{root, texts};
+use crate::common::{models_with_senses, plugin_folder, root, texts};
 use broker::test_server::TestServer;
 
 /// Every command in a fenced block of `page` that begins with `program`, its continuation lines joined.
@@ -16,20 +16,12 @@ fn commands(page: &str, program: &str) -> Vec<String> {
     lines.filter(|line| line.starts_with(program)).collect()
 }
 
-/// A folder with the plugin as built for this test, and nothing else.
-fn plugin_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let built = std::env::current_exe()
-        .unwrap()
-        .with_file_name("libgstmsao.so");
-    std::os::unix::fs::symlink(&built, folder.path().join("libgstmsao.so")).unwrap();
-    folder
-}
-
 #[test]
 fn gst_launch_lines_run() {
     let server = TestServer::start();
     let folder = plugin_folder();
+    let models = tempfile::tempdir().unwrap();
+    let (model, _) = models_with_senses(models.path());
     // Lines that write files write them into a folder of their own.
     let work = tempfile::tempdir().unwrap();
     for name in [".cache", "testdata"] {
@@ -48,7 +40,7 @@ fn gst_launch_lines_run() {
                     "ORT_DYLIB_PATH",
                     root().join(".cache/onnxruntime/libonnxruntime.so"),
                 )
-                .env("MSAO_MODEL_DIR", root().join("testdata/models/msao-edge"))
+                .env("MSAO_MODEL_DIR", &model)
                 .output()
                 .unwrap();
             let (out, err) = texts(&output);

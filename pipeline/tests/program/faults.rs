@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{media, msao, processes_of, root, texts};
+use crate::common::{copy_of, media, models_with_senses, msao, processes_of, root, texts};
 
 /// Runs `msao` to its failure and gives what it said.
 fn fails(folder: &Path, arguments: &[&str]) -> String {
@@ -41,7 +41,10 @@ fn a_text_named_mp4() {
     let video = folder.path().join("text.mp4");
     std::fs::write(&video, "this is no video\n".repeat(100)).unwrap();
     let error = demo_fails(folder.path(), &["--video", &video.to_string_lossy()]);
-    assert_says(&error, &["text.mp4", "not a video that can be played"]);
+    assert_says(
+        &error,
+        &["text.mp4", "not a video or a sound that can be played"],
+    );
 }
 
 #[test]
@@ -69,6 +72,79 @@ fn a_video_without_frames() {
     assert!(made.success());
     let error = demo_fails(folder.path(), &["--video", &video.to_string_lossy()]);
     assert_says(&error, &["empty.avi"]);
+}
+
+#[test]
+fn a_video_without_sound_and_a_recording_that_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("edge.toml");
+    let (model, _) = models_with_senses(folder.path());
+    let edge = |streams: &str| {
+        let head = format!("rig = 'car'\nmodel = '{}'\n", model.display());
+        std::fs::write(&config, format!("{head}{streams}")).unwrap();
+        fails(
+            folder.path(),
+            &["edge", "--config", &config.to_string_lossy()],
+        )
+    };
+    let video = media("bikes.mp4");
+    assert_says(
+        &edge(&format!("[[audio]]\nsource = '{}'\n", video.display())),
+        &["bikes.mp4"],
+    );
+    let both = format!("source = '{}'\npace = 'fast'\n", video.display());
+    assert_says(
+        &edge(&format!("[[video]]\n{both}[[audio]]\n{both}")),
+        &["bikes.mp4"],
+    );
+    let recording = folder.path().join("text.csv");
+    std::fs::write(&recording, "no recording\n").unwrap();
+    assert_says(
+        &edge(&format!("[[sensor]]\nsource = '{}'\n", recording.display())),
+        &["text.csv", "line 1"],
+    );
+    assert_says(&edge(""), &["edge.toml", "[[sensor]]"]);
+}
+
+#[test]
+fn a_model_that_neither_hears_nor_feels() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy_of(&root().join("testdata/models/msao-edge"), folder.path());
+    let path = model.join("config.json");
+    let text = std::fs::read(&path).unwrap();
+    let mut config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&text).unwrap();
+    config.retain(|key, _| key != "audio_encoder" && key != "sensor_encoder");
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    let toml = folder.path().join("edge.toml");
+    for (stream, word) in [
+        ("[[audio]]\nsource = 'auto'", "does not hear"),
+        ("[[sensor]]\nsource = 'testdata/imu.csv'", "does not feel"),
+    ] {
+        let head = format!("rig = 'car'\nmodel = '{}'\n", model.display());
+        std::fs::write(&toml, format!("{head}{stream}\n")).unwrap();
+        let error = fails(
+            folder.path(),
+            &["edge", "--config", &toml.to_string_lossy()],
+        );
+        assert_says(
+            &error,
+            &["edge.toml", &model.to_string_lossy(), word, "leave out"],
+        );
+    }
+    let model = model.to_string_lossy();
+    let error = demo_fails(
+        folder.path(),
+        &[
+            "--scene",
+            "rig",
+            "--edge-model",
+            &model,
+            "--video",
+            &media("bikes.mp4").to_string_lossy(),
+        ],
+    );
+    assert_says(&error, &[&model, "does not hear"]);
 }
 
 #[test]

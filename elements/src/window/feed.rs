@@ -1,0 +1,203 @@
+//! One pad of `msaowindow`: what came in on it, and when it was last heard of.
+
+use std::sync::Arc;
+
+use broker::Modality;
+use gst::ClockTime;
+
+use super::collect::{Hop, Stream};
+use super::properties::Stats;
+use crate::meta::{MasMeta, Measured};
+
+/// Length of a hop.
+pub(super) const HOP: ClockTime = ClockTime::from_mseconds(500);
+
+/// A pad's stream as it comes in.
+#[derive(Debug)]
+pub(super) struct Feed {
+    modality: Modality,
+    /// When something last came in, or since when something could have.
+    heard: Option<ClockTime>,
+    /// It was not heard of for so long that nobody waits for it.
+    pub stalled: bool,
+    /// Whether it comes at its own pace, once that is known.
+    pub live: Option<bool>,
+    /// The latest hop taken.
+    last: Option<Arc<Measured>>,
+    /// Hops that end in later windows than the buffer that brought them begins in.
+    ahead: Vec<Hop>,
+    /// What came in since the last measurement.
+    unmeasured: ClockTime,
+    /// What it brought to the window being gathered.
+    stream: Option<Stream>,
+}
+
+impl Feed {
+    pub fn new(modality: Modality) -> Self {
+        Self {
+            modality,
+            heard: None,
+            stalled: false,
+            live: None,
+            last: None,
+            ahead: Vec::new(),
+            unmeasured: ClockTime::ZERO,
+            stream: None,
+        }
+    }
+
+    /// Something came in, or can come in from now on.
+    pub fn hear(&mut self, now: Option<ClockTime>) {
+        self.heard = now;
+        self.stalled = false;
+    }
+
+    /// Something can come in, from the first time on that this is called.
+    pub fn listen(&mut self, now: Option<ClockTime>) {
+        self.heard = self.heard.or(now);
+    }
+
+    /// For so long nobody listened.
+    pub fn excuse(&mut self, time: ClockTime) {
+        self.heard = self.heard.map(|heard| heard + time);
+    }
+
+    /// When the stream counts as stalled if nothing comes.
+    pub fn patience(&self, timeout: ClockTime) -> Option<ClockTime> {
+        let asked = timeout > ClockTime::ZERO && !self.stalled;
+        self.heard
+            .filter(|_| asked)
+            .and_then(|heard| heard.checked_add(timeout))
+    }
+
+    /// Whether it brought anything to the window.
+    pub fn has_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+
+    /// Where the first hop that is of a later window ends.
+    pub fn ahead(&self) -> Option<ClockTime> {
+        self.ahead.iter().map(|hop| hop.end).min()
+    }
+
+    /// What it brought to the window; the next begins at its end, and ends at `end`.
+    pub fn close(&mut self, end: ClockTime) -> Option<Stream> {
+        let stream = self.stream.take();
+        let ahead = std::mem::take(&mut self.ahead);
+        for hop in ahead {
+            self.add(hop, end);
+        }
+        stream
+    }
+
+    /// The gate's gap for a frame that it dropped.
+    pub fn gap(&mut self, stats: &mut Stats) {
+        let video = self.modality == Modality::Video;
+        let stream = self.stream();
+        if video {
+            stream.frames_in += 1;
+            stats.frames_in += 1;
+        }
+    }
+
+    /// Takes in a buffer that begins at `running`, before the end of the window.
+    pub fn take(
+        &mut self,
+        buffer: &gst::BufferRef,
+        running: ClockTime,
+        (start, end): (ClockTime, ClockTime),
+        stats: &mut Stats,
+    ) {
+        let late = running < start;
+        let dropped = buffer.flags().contains(gst::BufferFlags::GAP) && buffer.size() == 0;
+        // What the gate only flagged counts as what it drops.
+        if dropped || buffer.flags().contains(gst::BufferFlags::DROPPABLE) {
+            match late {
+                true => stats.late += 1,
+                false => self.gap(stats),
+            }
+            return;
+        }
+        let measured = MasMeta::all(buffer);
+        if measured.iter().any(|one| one.modality != self.modality) {
+            stats.unusable += 1;
+            return;
+        }
+        if self.modality != Modality::Video {
+            return self.take_hops(buffer, measured, running, (start, end), stats);
+        }
+        match measured.into_iter().next_back() {
+            _ if late => stats.late += 1,
+            Some(frame) => {
+                self.stream().keep(running, frame);
+                stats.frames_in += 1;
+                stats.frames_kept += 1;
+            }
+            None => stats.unusable += 1,
+        }
+    }
+
+    fn take_hops(
+        &mut self,
+        buffer: &gst::BufferRef,
+        measured: Vec<Arc<Measured>>,
+        running: ClockTime,
+        (start, end): (ClockTime, ClockTime),
+        stats: &mut Stats,
+    ) {
+        if measured.is_empty() {
+            // A stream's first hop must end first.
+            self.unmeasured += buffer.duration().unwrap_or_default();
+            if self.unmeasured > HOP {
+                stats.unusable += 1;
+                return;
+            }
+        } else {
+            self.unmeasured = ClockTime::ZERO;
+        }
+        let mut late = running < start;
+        for measured in measured {
+            if self
+                .last
+                .as_ref()
+                .is_some_and(|last| Arc::ptr_eq(last, &measured))
+            {
+                continue;
+            }
+            self.last = Some(Arc::clone(&measured));
+            // One that comes again because the gate dropped the buffer that it ended in
+            // counts as of now.
+            let into = measured.end.zip(buffer.pts());
+            let into = into.and_then(|(hop, pts)| hop.checked_sub(pts));
+            let hop = Hop {
+                end: running + into.unwrap_or_default().max(ClockTime::from_nseconds(1)),
+                measured,
+            };
+            if hop.end > start {
+                late = false;
+                stats.hops += 1;
+                self.add(hop, end);
+            }
+        }
+        if late {
+            stats.late += 1;
+        } else if running >= start {
+            self.stream();
+        }
+    }
+
+    /// A hop belongs to the window in which it ends, and one that ends with the window
+    /// belongs to it.
+    fn add(&mut self, hop: Hop, end: ClockTime) {
+        if hop.end > end {
+            self.ahead.push(hop);
+        } else {
+            self.stream().hop(hop);
+        }
+    }
+
+    fn stream(&mut self) -> &mut Stream {
+        let modality = self.modality;
+        self.stream.get_or_insert_with(|| Stream::new(modality))
+    }
+}

@@ -1,0 +1,194 @@
+//! The streams of a rig, as its configuration names them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use serde::Deserialize;
+
+use super::config::Gate;
+
+/// Highest rate of a sensor, in Hz.
+const MOST_RATE: u32 = 100_000;
+
+/// How fast a file is played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pace {
+    /// As it was recorded.
+    #[default]
+    Realtime,
+    /// As fast as it can be worked on.
+    Fast,
+}
+
+/// A camera.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Video {
+    /// A file, a URI such as `rtsp://camera/stream`, or a device such as `/dev/video0`.
+    pub source: String,
+    /// How fast a file is played; a live source sets its own pace.
+    #[serde(default)]
+    pub pace: Pace,
+    /// What of this stream is let through, where it differs from the rig's `[gate]`.
+    #[serde(default)]
+    pub gate: Gate,
+}
+
+/// A microphone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audio {
+    /// A file or a URI (what has a picture, too, may be named in `[[video]]` as well: it is then read once),
+    /// or a device: `auto`, `pulse`, `alsa`, `pulse:NAME` or `alsa:NAME`, such as `alsa:hw:1`.
+    pub source: String,
+    /// How fast a file is played; a live source sets its own pace.
+    #[serde(default)]
+    pub pace: Pace,
+    /// ONNX file of Silero VAD, with which speech is told from other sounds.
+    #[serde(default)]
+    pub vad: Option<PathBuf>,
+    /// What of this stream is let through, where it differs from the rig's `[gate]`.
+    #[serde(default)]
+    pub gate: Gate,
+}
+
+/// Numeric channels, such as an IMU's.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sensor {
+    /// A CSV file whose header is `time,CHANNEL,...`, or `nats:SUBJECT`.
+    pub source: String,
+    /// How fast a file is replayed.
+    #[serde(default)]
+    pub pace: Pace,
+    /// A file is replayed again and again, until the rig's other streams have ended.
+    #[serde(default, rename = "loop")]
+    pub again: bool,
+    /// Of a file the columns to read, in this order; all if left out. Of a subject the names of the values in its
+    /// messages.
+    #[serde(default)]
+    pub channels: Option<Vec<String>>,
+    /// Samples of each channel a second, 1 to 100,000; 100 if left out.
+    #[serde(default)]
+    pub rate: Option<u32>,
+    /// What of this stream is let through, where it differs from the rig's `[gate]`.
+    #[serde(default)]
+    pub gate: Gate,
+}
+
+/// A device that GStreamer records sound from.
+pub struct Microphone<'a> {
+    /// The source element.
+    pub element: &'static str,
+    /// The device's name there; the default one if left out.
+    pub device: Option<&'a str>,
+}
+
+impl Video {
+    /// The file, if the source is one.
+    pub fn file(&self) -> Option<&Path> {
+        file(&self.source).filter(|_| !self.is_device())
+    }
+
+    /// Whether the source is a camera of this machine.
+    pub fn is_device(&self) -> bool {
+        self.source.starts_with("/dev/video")
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        readable("video", self.file())?;
+        self.gate.check("video.gate")
+    }
+}
+
+impl Audio {
+    /// The file, if the source is one.
+    pub fn file(&self) -> Option<&Path> {
+        file(&self.source).filter(|_| self.microphone().is_none())
+    }
+
+    /// The microphone, if the source is one.
+    pub fn microphone(&self) -> Option<Microphone<'_>> {
+        let (kind, device) = match self.source.split_once(':') {
+            Some((kind, device)) => (kind, Some(device)),
+            None => (self.source.as_str(), None),
+        };
+        let element = match (kind, device) {
+            ("auto", None) => "autoaudiosrc",
+            ("pulse", _) => "pulsesrc",
+            ("alsa", _) => "alsasrc",
+            _ => return None,
+        };
+        Some(Microphone { element, device })
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        readable("sound", self.file())?;
+        readable("speech model", self.vad.as_deref())?;
+        self.gate.check("audio.gate")
+    }
+}
+
+impl Sensor {
+    /// The subject, if the source is one.
+    pub fn subject(&self) -> Option<&str> {
+        self.source.strip_prefix("nats:")
+    }
+
+    /// The file, if the source is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.subject()
+            .is_none()
+            .then(|| Path::new(self.source.as_str()))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        readable("recording", self.file())?;
+        ensure!(
+            self.rate.is_none_or(|rate| (1..=MOST_RATE).contains(&rate)),
+            "sensor.rate is {:?}; it is 1 to {MOST_RATE}",
+            self.rate
+        );
+        if let Some(subject) = self.subject() {
+            ensure!(
+                !subject.is_empty() && !subject.starts_with("//"),
+                "the sensor's source is {}: write nats:SUBJECT, and the server's URL under [nats]",
+                self.source
+            );
+            ensure!(
+                self.channels.is_some(),
+                "the sensor {} needs channels: the names of the values in its messages",
+                self.source
+            );
+            ensure!(
+                !self.again,
+                "the sensor {} cannot loop: only a file can",
+                self.source
+            );
+        }
+        if let Some(channels) = &self.channels {
+            let fits = |name: &String| !name.is_empty() && !name.contains([',', '"', '\\']);
+            ensure!(
+                !channels.is_empty() && channels.iter().all(fits),
+                "sensor.channels is {channels:?}: name at least one, without comma, quote and backslash"
+            );
+        }
+        self.gate.check("sensor.gate")
+    }
+}
+
+fn file(source: &str) -> Option<&Path> {
+    (!source.contains("://")).then(|| Path::new(source))
+}
+
+fn readable(what: &str, file: Option<&Path>) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let path = file.display();
+    match std::fs::metadata(file) {
+        Err(error) => bail!("cannot open the {what} {path}: {error}"),
+        Ok(data) if data.is_dir() => bail!("the {what} {path} is a folder: name a file in it"),
+        Ok(data) if data.len() == 0 => bail!("the {what} {path} is empty"),
+        Ok(_) => Ok(()),
+    }
+}

@@ -1,0 +1,187 @@
+//! A rig that sees, hears and feels: from its configuration to final captions.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use broker::captions::{self, From};
+use broker::connect::AtStart;
+use broker::test_server::TestServer;
+use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
+
+use crate::common::{media, models_with_senses, msao, plugin_folder, root, texts};
+
+const ALL: [Modality; 3] = [Modality::Video, Modality::Audio, Modality::Sensor];
+
+/// The configuration of a rig with all three modalities, whose clip's path is hard on shells.
+fn config(folder: &Path, model: &Path, url: &str) -> PathBuf {
+    let clip = folder.join("a clip of $5 `and` more.mp4");
+    std::os::unix::fs::symlink(media("bigbuckbunny.mp4"), &clip).unwrap();
+    let imu = std::fs::read_to_string(root().join("testdata/imu.csv")).unwrap();
+    let ride: Vec<&str> = imu.lines().take(601).collect();
+    std::fs::write(folder.join("ride.csv"), ride.join("\n")).unwrap();
+    let path = folder.join("edge.toml");
+    let (clip, model, folder) = (clip.display(), model.display(), folder.display());
+    let text = format!(
+        "rig = 'car'
+        model = '{model}'
+        video = [{{ source = '{clip}', pace = 'fast' }}]
+        audio = [{{ source = '{clip}', pace = 'fast' }}]
+        sensor = [{{ source = '{folder}/ride.csv', pace = 'fast' }}]
+        nats = {{ url = '{url}' }}"
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// A process that is killed when the test ends.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start();
+    let (model, full) = models_with_senses(folder.path());
+    let edge = config(folder.path(), &model, &server.url());
+    let cloud = folder.path().join("cloud.toml");
+    let text = format!(
+        "model = '{}'\nagreement = 'exact'\nnats = {{ url = '{}' }}",
+        full.display(),
+        server.url()
+    );
+    std::fs::write(&cloud, text).unwrap();
+    let mut worker = msao(folder.path());
+    worker.args(["cloud", "--config"]).arg(&cloud);
+    let _worker = Killed(worker.stdout(Stdio::null()).spawn().unwrap());
+    let output = msao(folder.path())
+        .args(["edge", "--config"])
+        .arg(&edge)
+        .output()
+        .unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+
+    let connect = ConnectConfig {
+        url: server.url(),
+        ..ConnectConfig::default()
+    };
+    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+    let features = connection
+        .jetstream()
+        .get_stream("MSAO_FEATURES")
+        .await
+        .unwrap();
+    let state = features.cached_info().state.clone();
+    let mut whole = BTreeSet::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = features.get_raw_message(sequence).await.unwrap();
+        let window = FeatureWindow::decode(&message.payload).unwrap();
+        let of = |modality| window.tokens.iter().any(|token| token.modality == modality);
+        let drafted = window
+            .draft
+            .as_ref()
+            .is_some_and(|draft| !draft.token_ids.is_empty());
+        if ALL.into_iter().all(of) && drafted {
+            whole.insert(window.id);
+        }
+    }
+    assert!(!whole.is_empty(), "{err}");
+
+    let mut captions = captions::subscribe(
+        &connection,
+        &StreamsConfig::default(),
+        Some(&"car".parse().unwrap()),
+        From::Beginning,
+    )
+    .await
+    .unwrap();
+    let finals = async {
+        while !whole.is_empty() {
+            let caption = captions.next().await.unwrap();
+            let senses: BTreeSet<_> = caption.mas.iter().map(|stream| stream.modality).collect();
+            if whole.contains(&caption.id) {
+                assert_eq!(senses, BTreeSet::from(ALL), "{caption:?}");
+                if caption.status != CaptionStatus::Draft {
+                    assert!(caption.accepted_tokens.is_some(), "{caption:?}");
+                    whole.remove(&caption.id);
+                }
+            }
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, finals)
+        .await
+        .expect("a final caption of each");
+}
+
+#[test]
+fn the_printed_line_runs_in_gst_launch() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start();
+    let (model, _) = models_with_senses(folder.path());
+    let config = config(folder.path(), &model, &server.url());
+    let printed = msao(folder.path())
+        .args(["edge", "--print-pipeline", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let (line, err) = texts(&printed);
+    assert!(printed.status.success(), "{err}");
+    let plugin = plugin_folder();
+    let launched = Command::new("sh")
+        .args([
+            "-c",
+            &format!("timeout 120 gst-launch-1.0 -m {}", line.trim()),
+        ])
+        .env("GST_PLUGIN_PATH", plugin.path())
+        .env("GST_REGISTRY", plugin.path().join("registry.bin"))
+        .env(
+            "ORT_DYLIB_PATH",
+            root().join(".cache/onnxruntime/libonnxruntime.so"),
+        )
+        .output()
+        .unwrap();
+    let (out, err) = texts(&launched);
+    assert!(launched.status.success(), "{line}\n{out}\n{err}");
+    assert!(out.contains("msao-draft"), "{line}\n{out}\n{err}");
+}
+
+#[test]
+fn the_demo_shows_all_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, full) = models_with_senses(folder.path());
+    let output = msao(folder.path())
+        .args(["demo", "--scene", "rig", "--fast", "--agreement", "exact"])
+        .arg("--video")
+        .arg(media("bigbuckbunny.mp4"))
+        .arg("--edge-model")
+        .arg(model)
+        .arg("--cloud-model")
+        .arg(full)
+        .output()
+        .unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+    for row in ["video", "audio", "sensor", "hops"] {
+        let begins = format!("  {row:<18}");
+        assert!(
+            out.lines().any(|line| line.starts_with(&begins)),
+            "{row}: {out}"
+        );
+    }
+    let drafts = out.lines().filter(|line| line.contains(" s  draft"));
+    let all = |line: &&str| {
+        ["video", "audio", "sensor"]
+            .iter()
+            .all(|sense| line.contains(sense))
+    };
+    assert!(drafts.filter(all).count() >= 1, "{out}");
+}
