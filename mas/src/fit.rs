@@ -1,6 +1,6 @@
 //! How exposure and shake explain a picture: `x − r ≈ o + g·(r − mean r) + a·X + b·Y + dx·∂r/∂x + dy·∂r/∂y`.
 
-use ndarray::Array2;
+use ndarray::{Array2, Zip};
 
 use crate::quantile;
 
@@ -13,59 +13,59 @@ const TURNS: usize = 3;
 /// Numbers fitted.
 const TERMS: usize = 6;
 
+/// Blocks that six numbers are fitted to, about.
+const ENOUGH: usize = 1200;
+
 /// How exposure and shake explain a frame.
 pub(crate) struct Fit {
     pub terms: [f32; TERMS],
-    mean: f32,
+    /// What the fit does not explain, in luma levels.
+    pub residual: Array2<f32>,
     /// What the explanation may be wrong by, in luma levels.
     pub slack: Array2<f32>,
 }
 
 impl Fit {
     pub fn new(x: &Array2<f32>, reference: &Array2<f32>) -> Self {
+        let basis = Basis::new(reference);
+        let terms = basis.fit(x);
+        let mut residual = Array2::zeros(x.dim());
+        let mut slack = Array2::zeros(x.dim());
+        Zip::indexed(&mut residual)
+            .and(&mut slack)
+            .and(x)
+            .and(reference)
+            .for_each(|(row, column), residual, slack, x, reference| {
+                let basis = basis.at(row, column);
+                let light = dot(&basis[..4], &terms[..4]);
+                let shift = dot(&basis[4..], &terms[4..]);
+                let expected = (reference + light + shift).clamp(CLIP.0, CLIP.1);
+                *residual = x - expected;
+                *slack = SLACK.0 * light.abs() + SLACK.1 * shift.abs();
+            });
+        Self {
+            terms,
+            residual,
+            slack,
+        }
+    }
+}
+
+/// What the terms are factors of, for each block of a reference.
+struct Basis<'a> {
+    reference: &'a Array2<f32>,
+    mean: f32,
+}
+
+impl<'a> Basis<'a> {
+    fn new(reference: &'a Array2<f32>) -> Self {
         let mean = reference.mean().unwrap_or(0.0);
-        let (height, width) = x.dim();
-        let mut fit = Self {
-            terms: [0.0; TERMS],
-            mean,
-            slack: Array2::zeros(x.dim()),
-        };
-        // Every other block, in a chequerboard, is enough for six numbers.
-        let mut rows: Vec<([f32; TERMS], f32)> = Vec::with_capacity(x.len() / 2 + 1);
-        for y in 0..height {
-            for column in ((y % 2)..width).step_by(2) {
-                let at = fit.basis(reference, y, column);
-                rows.push((at, x[[y, column]] - reference[[y, column]]));
-            }
-        }
-        let mut differences: Vec<f32> = rows.iter().map(|row| row.1).collect();
-        fit.terms[0] = quantile(&mut differences, 0.5);
-        for _ in 0..TURNS {
-            let mut errors: Vec<f32> = rows
-                .iter()
-                .map(|(basis, d)| (d - dot(basis, &fit.terms)).abs())
-                .collect();
-            let scale = 4.685 * 1.4826 * quantile(&mut errors.clone(), 0.5).max(0.2);
-            for error in &mut errors {
-                let t = *error / scale;
-                *error = if t < 1.0 { (1.0 - t * t).powi(2) } else { 0.0 };
-            }
-            fit.terms = solve(&rows, &errors);
-        }
-        for y in 0..height {
-            for column in 0..width {
-                let basis = fit.basis(reference, y, column);
-                let light = dot(&basis[..4], &fit.terms[..4]).abs();
-                let shift = dot(&basis[4..], &fit.terms[4..]).abs();
-                fit.slack[[y, column]] = SLACK.0 * light + SLACK.1 * shift;
-            }
-        }
-        fit
+        Self { reference, mean }
     }
 
-    fn basis(&self, reference: &Array2<f32>, y: usize, x: usize) -> [f32; TERMS] {
-        let (height, width) = reference.dim();
-        let at = |y: usize, x: usize| reference[[y, x]];
+    fn at(&self, y: usize, x: usize) -> [f32; TERMS] {
+        let (height, width) = self.reference.dim();
+        let at = |y: usize, x: usize| self.reference[[y, x]];
         [
             1.0,
             at(y, x) - self.mean,
@@ -76,13 +76,33 @@ impl Fit {
         ]
     }
 
-    /// What the fit does not explain, in luma levels.
-    pub fn residual(&self, x: &Array2<f32>, reference: &Array2<f32>) -> Array2<f32> {
-        Array2::from_shape_fn(x.dim(), |(row, column)| {
-            let change = dot(&self.basis(reference, row, column), &self.terms);
-            let expected = (reference[[row, column]] + change).clamp(CLIP.0, CLIP.1);
-            x[[row, column]] - expected
-        })
+    /// The terms that bring the reference nearest to `x`, whatever objects are in it.
+    fn fit(&self, x: &Array2<f32>) -> [f32; TERMS] {
+        let (height, width) = x.dim();
+        let step = (x.len() / ENOUGH).clamp(1, 8);
+        let mut rows: Vec<([f32; TERMS], f32)> = Vec::with_capacity(x.len() / step + height);
+        for y in 0..height {
+            for column in ((y * 3 % step)..width).step_by(step) {
+                let change = x[[y, column]] - self.reference[[y, column]];
+                rows.push((self.at(y, column), change));
+            }
+        }
+        let mut differences: Vec<f32> = rows.iter().map(|row| row.1).collect();
+        let mut terms = [0.0; TERMS];
+        terms[0] = quantile(&mut differences, 0.5);
+        let mut sorted = Vec::with_capacity(rows.len());
+        for _ in 0..TURNS {
+            let error = |(basis, d): &([f32; TERMS], f32)| (d - dot(basis, &terms)).abs();
+            let mut weights: Vec<f32> = rows.iter().map(error).collect();
+            sorted.clone_from(&weights);
+            let scale = 4.685 * 1.4826 * quantile(&mut sorted, 0.5).max(0.2);
+            for weight in &mut weights {
+                let t = *weight / scale;
+                *weight = if t < 1.0 { (1.0 - t * t).powi(2) } else { 0.0 };
+            }
+            terms = solve(&rows, &weights);
+        }
+        terms
     }
 }
 
@@ -94,20 +114,21 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 /// does not tell stays 0.
 fn solve(rows: &[([f32; TERMS], f32)], weights: &[f32]) -> [f32; TERMS] {
     let mut matrix = [[0f64; TERMS + 1]; TERMS];
-    for ((basis, d), weight) in rows
-        .iter()
-        .zip(weights)
-        .filter(|(_, weight)| **weight > 0.0)
-    {
-        for (row, value) in matrix.iter_mut().zip(basis) {
-            let scaled = f64::from(weight * value);
-            for (sum, other) in row.iter_mut().zip(basis.iter().chain([d])) {
-                *sum += scaled * f64::from(*other);
+    for ((basis, d), weight) in rows.iter().zip(weights) {
+        let column = basis.map(f64::from);
+        for (i, row) in matrix.iter_mut().enumerate() {
+            let scaled = f64::from(*weight) * column[i];
+            for (sum, value) in row[i..TERMS].iter_mut().zip(&column[i..]) {
+                *sum += scaled * value;
             }
+            row[TERMS] += scaled * f64::from(*d);
         }
     }
-    for (i, row) in matrix.iter_mut().enumerate() {
-        row[i] += 1e-3 * rows.len() as f64;
+    for i in 0..TERMS {
+        for j in 0..i {
+            matrix[i][j] = matrix[j][i];
+        }
+        matrix[i][i] += 1e-3 * rows.len() as f64;
     }
     // Gaussian elimination; the matrix is positive definite.
     for i in 0..TERMS {

@@ -243,6 +243,7 @@ impl Meter {
                 if sight.is_news(p, *number) && measurement.codes[p].is_some() {
                     measurement.u[p] = measurement.u[p].max(*evidence);
                     measurement.s[p] = measurement.s[p].max(*evidence);
+                    measurement.u[p] *= look.fresh[p];
                 }
             }
         }

@@ -39,6 +39,10 @@ const MOST: f32 = 30.0;
 const RAMP: (f32, f32) = (1.8, 12.0);
 /// Least level of a cell: what Gaussian noise gives. For one frame and for two.
 const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
+/// What a change back to the background counts for.
+const FAMILIAR: f32 = 0.2;
+/// Weight of a new frame in the background.
+const LEARN_BACKGROUND: f32 = 0.1;
 /// A block counts as changed beyond so many standard deviations.
 const CHANGED: f32 = 4.0;
 
@@ -48,6 +52,9 @@ pub struct Look {
     /// Evidence in \[0, 1\] for each position of the token grid that something there
     /// differs from what was sent.
     pub evidence: Array1<f32>,
+    /// What a change of each position counts for, above 0 and at most 1: less than 1 where
+    /// the picture went back to what it shows most of the time.
+    pub fresh: Array1<f32>,
     /// Share of the blocks that changed by more than 4 standard deviations since the
     /// probe last ran, in \[0, 1\]: in positions with evidence now or then. 1 for a first frame.
     pub score: f32,
@@ -75,6 +82,8 @@ pub struct Scene {
 #[derive(Debug, Clone)]
 struct Known {
     reference: Array2<f32>,
+    /// What each block shows most of the time: an approximate median.
+    background: Array2<f32>,
     noise: Array2<f32>,
     /// Residual of the frame before, in luma levels.
     last: Array2<f32>,
@@ -109,6 +118,7 @@ impl Scene {
             self.known = Some(Known::new(&x));
             return Look {
                 evidence: Array1::ones(self.rows * self.columns),
+                fresh: Array1::ones(self.rows * self.columns),
                 score: 1.0,
                 offset: 0.0,
                 brightness: x.mean().unwrap_or(0.0),
@@ -118,15 +128,15 @@ impl Scene {
             };
         };
         let fit = Fit::new(&x, &known.reference);
-        let residual = fit.residual(&x, &known.reference);
-        let evidence = self.judge(&mut known, &residual, &fit);
-        known.learn(&residual);
-        let blocks = &known.reference + &residual;
+        let (evidence, fresh) = self.judge(&mut known, &fit);
+        known.learn(&fit.residual);
+        let blocks = &known.reference + &fit.residual;
         let score = self.score(&known, &blocks, &evidence, &fit);
-        known.last = residual;
+        known.last = fit.residual;
         self.known = Some(known);
         Look {
             evidence,
+            fresh,
             score,
             offset: fit.terms[0],
             brightness: x.mean().unwrap_or(0.0),
@@ -182,32 +192,12 @@ impl Scene {
         changed as f32 / blocks.len() as f32
     }
 
-    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> Array1<f32> {
-        let (height, width) = residual.dim();
-        let mut now = Array2::<f32>::zeros((height, width));
-        let mut both = Array2::<f32>::zeros((height, width));
-        Zip::from(&mut now)
-            .and(&mut both)
-            .and(residual)
-            .and(&known.last)
-            .and(&known.noise)
-            .and(&fit.slack)
-            .for_each(|now, both, r, last, noise, slack| {
-                let sigma = (noise * noise + slack * slack).sqrt();
-                let (a, b) = (
-                    (r / sigma).clamp(-MOST, MOST),
-                    (last / sigma).clamp(-MOST, MOST),
-                );
-                *now = a;
-                // What both frames agree on.
-                *both = if a * b > 0.0 {
-                    a.signum() * a.abs().min(b.abs())
-                } else {
-                    0.0
-                };
-            });
-        let one = self.greatest(&now);
-        let two = self.greatest(&both);
+    /// Evidence that a position differs from what was sent, and the factor for what is
+    /// known from before.
+    fn judge(&self, known: &mut Known, fit: &Fit) -> (Array1<f32>, Array1<f32>) {
+        let nothing = Array2::zeros(fit.residual.dim());
+        let (now, both) = known.deviations(fit, &nothing);
+        let (one, two) = (self.greatest(&now), self.greatest(&both));
         let level = (usual(&one), usual(&two));
         let settle = |old: f32, new: f32, least: f32, frames: u32| {
             let weight = LEARN.1.max(1.0 / (frames as f32 + 1.0));
@@ -220,9 +210,24 @@ impl Scene {
         };
         let bar = |settled: f32, now: f32| settled.max(now.min(3.0 * settled));
         let bars = (bar(known.level.0, level.0), bar(known.level.1, level.1));
-        let evidence = one.iter().zip(&two);
-        let evidence = evidence.map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)));
-        evidence.collect()
+        let evidence = |one: &[f32], two: &[f32]| -> Array1<f32> {
+            let pairs = one.iter().zip(two);
+            pairs
+                .map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)))
+                .collect()
+        };
+        let sent = evidence(&one, &two);
+        let (now, both) = known.deviations(fit, &(&known.reference - &known.background));
+        let before = evidence(&self.greatest(&now), &self.greatest(&both));
+        let fresh = Zip::from(&sent).and(&before).map_collect(|sent, before| {
+            let share = if *sent > 0.0 {
+                before.min(*sent) / sent
+            } else {
+                1.0
+            };
+            FAMILIAR + (1.0 - FAMILIAR) * share
+        });
+        (sent, fresh)
     }
 
     /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
@@ -262,6 +267,7 @@ impl Known {
     fn new(x: &Array2<f32>) -> Self {
         Self {
             reference: x.clone(),
+            background: x.clone(),
             noise: Array2::from_elem(x.dim(), 1.0),
             last: Array2::zeros(x.dim()),
             level: LEAST_LEVEL,
@@ -269,17 +275,44 @@ impl Known {
         }
     }
 
+    /// Deviations of each block, in its standard deviations, from the reference less `apart`:
+    /// of this frame, and what it and the one before agree on.
+    fn deviations(&self, fit: &Fit, apart: &Array2<f32>) -> (Array2<f32>, Array2<f32>) {
+        let sigma = Zip::from(&self.noise)
+            .and(&fit.slack)
+            .map_collect(|noise, slack| 1.0 / (noise * noise + slack * slack).sqrt());
+        let deviation = |residual: &Array2<f32>| {
+            Zip::from(residual)
+                .and(apart)
+                .and(&sigma)
+                .map_collect(|r, apart, sigma| ((r + apart) * sigma).clamp(-MOST, MOST))
+        };
+        let now = deviation(&fit.residual);
+        let mut both = deviation(&self.last);
+        both.zip_mut_with(&now, |both, now| {
+            *both = if *both * now > 0.0 {
+                now.signum() * now.abs().min(both.abs())
+            } else {
+                0.0
+            };
+        });
+        (now, both)
+    }
+
     fn learn(&mut self, residual: &Array2<f32>) {
         let weight = LEARN.0.max(1.0 / (self.frames as f32 + 2.0));
         self.frames = self.frames.saturating_add(1);
         Zip::from(&mut self.noise)
             .and(&mut self.reference)
+            .and(&mut self.background)
             .and(residual)
             .and(&self.last)
-            .for_each(|noise, reference, r, last| {
+            .for_each(|noise, reference, background, r, last| {
                 // Mean absolute difference of two Gaussians to one standard deviation.
                 let step = ((r - last).abs() * 0.886).min(3.0 * *noise);
                 *noise = (*noise + weight * (step - *noise)).max(LEAST_NOISE);
+                let apart = *reference + r - *background;
+                *background += LEARN_BACKGROUND * apart.clamp(-*noise, *noise);
                 *reference += LEARN.2 * r.clamp(-*noise, *noise);
             });
     }
