@@ -124,11 +124,12 @@ fn solve(rows: &[([f32; TERMS], f32)], weights: &[f32]) -> [f32; TERMS] {
             row[TERMS] += scaled * f64::from(*d);
         }
     }
-    for i in 0..TERMS {
-        for j in 0..i {
-            matrix[i][j] = matrix[j][i];
+    let upper = matrix;
+    for (i, row) in matrix.iter_mut().enumerate() {
+        for (value, above) in row.iter_mut().zip(&upper).take(i) {
+            *value = above[i];
         }
-        matrix[i][i] += 1e-3 * rows.len() as f64;
+        row[i] += 1e-3 * rows.len() as f64;
     }
     // Gaussian elimination; the matrix is positive definite.
     for i in 0..TERMS {

@@ -18,6 +18,11 @@
 //!    grid is compared with what the cells show at the same time and lately: rain, noise
 //!    and the pumping of a codec raise them all.
 //!
+//! 5. **What was there before is not as new.** Each block has a range that it moves in by
+//!    itself, learnt slowly: a tree's is wide, a wall's is narrow. Where an object left, or
+//!    a branch swung back, the blocks differ from what was sent but lie in their range, and
+//!    the change counts for less (the idea of W4: Haritaoglu, Harwood and Davis, 2000).
+//!
 //! The reference is what was last sent. Light that changes slowly moves it along, a
 //! block by at most a fiftieth of its noise a frame; the probe (T1) has no such leak.
 
@@ -39,10 +44,10 @@ const MOST: f32 = 30.0;
 const RAMP: (f32, f32) = (1.8, 12.0);
 /// Least level of a cell: what Gaussian noise gives. For one frame and for two.
 const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
-/// What a change back to the background counts for.
+/// What a change counts for that leads back to what is known.
 const FAMILIAR: f32 = 0.2;
-/// Weight of a new frame in the background.
-const LEARN_BACKGROUND: f32 = 0.1;
+/// By how much of its noise a frame widens a block's range, and by how much it narrows.
+const RANGE: (f32, f32) = (0.25, 0.02);
 /// A block counts as changed beyond so many standard deviations.
 const CHANGED: f32 = 4.0;
 
@@ -53,7 +58,7 @@ pub struct Look {
     /// differs from what was sent.
     pub evidence: Array1<f32>,
     /// What a change of each position counts for, above 0 and at most 1: less than 1 where
-    /// the picture went back to what it shows most of the time.
+    /// the picture went back to what it shows by itself.
     pub fresh: Array1<f32>,
     /// Share of the blocks that changed by more than 4 standard deviations since the
     /// probe last ran, in \[0, 1\]: in positions with evidence now or then. 1 for a first frame.
@@ -82,8 +87,9 @@ pub struct Scene {
 #[derive(Debug, Clone)]
 struct Known {
     reference: Array2<f32>,
-    /// What each block shows most of the time: an approximate median.
-    background: Array2<f32>,
+    /// The range that each block moves in by itself.
+    low: Array2<f32>,
+    high: Array2<f32>,
     noise: Array2<f32>,
     /// Residual of the frame before, in luma levels.
     last: Array2<f32>,
@@ -195,8 +201,7 @@ impl Scene {
     /// Evidence that a position differs from what was sent, and the factor for what is
     /// known from before.
     fn judge(&self, known: &mut Known, fit: &Fit) -> (Array1<f32>, Array1<f32>) {
-        let nothing = Array2::zeros(fit.residual.dim());
-        let (now, both) = known.deviations(fit, &nothing);
+        let (now, both) = known.deviations(fit, |_, residual| residual);
         let (one, two) = (self.greatest(&now), self.greatest(&both));
         let level = (usual(&one), usual(&two));
         let settle = |old: f32, new: f32, least: f32, frames: u32| {
@@ -217,7 +222,10 @@ impl Scene {
                 .collect()
         };
         let sent = evidence(&one, &two);
-        let (now, both) = known.deviations(fit, &(&known.reference - &known.background));
+        let (now, both) = known.deviations(fit, |at, residual| {
+            let block = known.reference[at] + residual;
+            block - block.max(known.low[at]).min(known.high[at])
+        });
         let before = evidence(&self.greatest(&now), &self.greatest(&both));
         let fresh = Zip::from(&sent).and(&before).map_collect(|sent, before| {
             let share = if *sent > 0.0 {
@@ -267,7 +275,8 @@ impl Known {
     fn new(x: &Array2<f32>) -> Self {
         Self {
             reference: x.clone(),
-            background: x.clone(),
+            low: x.clone(),
+            high: x.clone(),
             noise: Array2::from_elem(x.dim(), 1.0),
             last: Array2::zeros(x.dim()),
             level: LEAST_LEVEL,
@@ -275,44 +284,59 @@ impl Known {
         }
     }
 
-    /// Deviations of each block, in its standard deviations, from the reference less `apart`:
-    /// of this frame, and what it and the one before agree on.
-    fn deviations(&self, fit: &Fit, apart: &Array2<f32>) -> (Array2<f32>, Array2<f32>) {
+    /// How far each block is from what it should be, in its standard deviations: of this
+    /// frame, and what it and the one before agree on. `off` turns a residual against the
+    /// reference into what is to be explained, given the block's index.
+    fn deviations(
+        &self,
+        fit: &Fit,
+        off: impl Fn((usize, usize), f32) -> f32,
+    ) -> (Array2<f32>, Array2<f32>) {
+        let mut now = Array2::zeros(fit.residual.dim());
+        let mut both = Array2::zeros(fit.residual.dim());
         let sigma = Zip::from(&self.noise)
             .and(&fit.slack)
-            .map_collect(|noise, slack| 1.0 / (noise * noise + slack * slack).sqrt());
-        let deviation = |residual: &Array2<f32>| {
-            Zip::from(residual)
-                .and(apart)
-                .and(&sigma)
-                .map_collect(|r, apart, sigma| ((r + apart) * sigma).clamp(-MOST, MOST))
-        };
-        let now = deviation(&fit.residual);
-        let mut both = deviation(&self.last);
-        both.zip_mut_with(&now, |both, now| {
-            *both = if *both * now > 0.0 {
-                now.signum() * now.abs().min(both.abs())
-            } else {
-                0.0
-            };
-        });
+            .map_collect(|noise, slack| (noise * noise + slack * slack).sqrt());
+        Zip::indexed(&mut now)
+            .and(&mut both)
+            .and(&fit.residual)
+            .and(&self.last)
+            .and(&sigma)
+            .for_each(|at, now, both, r, last, sigma| {
+                let deviation = |r: f32| (off(at, r) / sigma).clamp(-MOST, MOST);
+                let (a, b) = (deviation(*r), deviation(*last));
+                *now = a;
+                *both = if a * b > 0.0 {
+                    a.signum() * a.abs().min(b.abs())
+                } else {
+                    0.0
+                };
+            });
         (now, both)
     }
 
     fn learn(&mut self, residual: &Array2<f32>) {
         let weight = LEARN.0.max(1.0 / (self.frames as f32 + 2.0));
         self.frames = self.frames.saturating_add(1);
+        Zip::from(&mut self.low)
+            .and(&mut self.high)
+            .and(&self.reference)
+            .and(residual)
+            .and(&self.noise)
+            .for_each(|low, high, reference, r, noise| {
+                let x = reference + r;
+                let step = |off: f32| off.clamp(-RANGE.1 * noise, RANGE.0 * noise);
+                *high += step(x - *high);
+                *low -= step(*low - x);
+            });
         Zip::from(&mut self.noise)
             .and(&mut self.reference)
-            .and(&mut self.background)
             .and(residual)
             .and(&self.last)
-            .for_each(|noise, reference, background, r, last| {
+            .for_each(|noise, reference, r, last| {
                 // Mean absolute difference of two Gaussians to one standard deviation.
                 let step = ((r - last).abs() * 0.886).min(3.0 * *noise);
                 *noise = (*noise + weight * (step - *noise)).max(LEAST_NOISE);
-                let apart = *reference + r - *background;
-                *background += LEARN_BACKGROUND * apart.clamp(-*noise, *noise);
                 *reference += LEARN.2 * r.clamp(-*noise, *noise);
             });
     }
