@@ -293,8 +293,8 @@ def make(which, media, out, jobs=2):
             if name in missing:
                 kind = name.rsplit("-", 1)[1]
                 background = stuff["backgrounds"][name.rsplit("-", 1)[0]]
-                work.append((name, kind, background, stuff["noise"], stuff["objects"][settings["objects"]], stuff["cups"][settings["objects"]],
-                             settings["frames"], settings["seed"] + number, folder))
+                objects, cup = stuff["objects"][settings["objects"]], stuff["cups"][settings["objects"]]
+                work.append((name, kind, background, stuff["noise"], objects, cup, settings["frames"], settings["seed"] + number, folder))
         with ProcessPoolExecutor(jobs) as pool:
             list(pool.map(build, work))
     return [folder / f"{name}.mp4" for name in names]

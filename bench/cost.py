@@ -28,8 +28,8 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 def run(scene, arguments):
     source, filters, _ = SCENES[scene]
     decode = subprocess.Popen(
-        [FFMPEG, "-v", "error", "-threads", "1", "-i", f"{arguments.media}/{source}", "-vf", filters, "-fps_mode", "passthrough",
-         "-frames:v", str(RATE * SECONDS), "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"], stdout=subprocess.PIPE)
+        [FFMPEG, "-v", "error", "-threads", "1", "-i", f"{arguments.media}/{source}", "-vf", filters,
+         "-r", str(RATE), "-frames:v", str(RATE * SECONDS), "-pix_fmt", "yuv420p", "-f", "rawvideo", "-"], stdout=subprocess.PIPE)
     done = subprocess.run([arguments.program, str(WIDTH), str(HEIGHT), str(RATE), arguments.edge, arguments.cloud],
                           stdin=decode.stdout, capture_output=True, text=True)
     if done.returncode or decode.wait():

@@ -18,8 +18,8 @@ import clips
 import methods
 import score
 
-# As many as score.sweep gives the others; from what 20 % of the frames reach to what 1 % do not.
-THRESHOLDS = np.geomspace(0.002, 0.2, 24).round(5)
+# As many as score.sweep gives the others, so low that 20 % of the frames are reached.
+THRESHOLDS = np.geomspace(0.0005, 0.2, 24).round(5)
 
 
 def mas(path, program, model):
