@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate clean
+.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -26,7 +26,7 @@ lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-bench: build bench-gate ## timings of each stage on this machine, and whether the gate finds events
+bench: build bench-gate bench-cost ## timings of each stage on this machine, and whether the gate finds events
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -40,6 +40,12 @@ bench-gate: setup ## MAS against other ways to choose frames, on labelled clips
 	cargo build --release -p elements --example gate
 	$(ENV) .cache/bench-venv/bin/python bench/gate.py --media .cache/media --work .cache/gate \
 		--program target/release/examples/gate --model testdata/models/msao-edge
+
+bench-cost: setup ## what MAS costs: share of time and operations, cameras a core
+	bench/setup.sh
+	cargo build --release -p elements --example cost
+	$(ENV) .cache/bench-venv/bin/python bench/cost.py --media .cache/media --work .cache/cost \
+		--program target/release/examples/cost --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

@@ -1,8 +1,8 @@
 """Builds labelled clips: real objects at known times before real backgrounds, with what disturbs cameras.
 
 Every clip is a file of H.264, 640 x 480 at 10 frames/s, with a JSON file of its events beside it. The same seed
-makes the same clips. What the parameters of MAS were fitted on (`tune`) and what is reported (`test`) share no
-background picture, no pedestrian and no seed.
+makes the same clips. What the parameters of MAS were fitted on (`tune`, ...) and what is reported (`test`, `final`)
+share no background picture, no pedestrian and no seed.
 """
 
 import json
@@ -18,9 +18,14 @@ WIDTH, HEIGHT, FPS = 640, 480, 10
 QUIET = 4 * FPS  # frames without an event at the start of a clip
 KINDS = ("still", "exposure", "flicker", "noise", "shake", "rain", "compressed", "crushed")
 CRF = {"compressed": 32, "crushed": 40}
+TUNE = {"backgrounds": ("table", "tree-a"), "objects": "tune", "frames": 300}
+TEST = {"backgrounds": ("street", "wall", "tree-b"), "objects": "test", "frames": 300}
 SETS = {
-    "tune": {"backgrounds": ("table", "tree-a"), "frames": 300, "seed": 1000},
-    "test": {"backgrounds": ("street", "wall", "tree-b"), "frames": 300, "seed": 2000},
+    "tune": TUNE | {"seed": 1000},
+    "tune-b": TUNE | {"seed": 1100},
+    "tune-c": TUNE | {"seed": 1200},
+    "test": TEST | {"seed": 2000},
+    "final": TEST | {"seed": 3000},
 }
 
 
@@ -288,8 +293,8 @@ def make(which, media, out, jobs=2):
             if name in missing:
                 kind = name.rsplit("-", 1)[1]
                 background = stuff["backgrounds"][name.rsplit("-", 1)[0]]
-                work.append((name, kind, background, stuff["noise"], stuff["objects"][which], stuff["cups"][which],
-                             settings["frames"], settings["seed"] + number, folder))
+                objects, cup = stuff["objects"][settings["objects"]], stuff["cups"][settings["objects"]]
+                work.append((name, kind, background, stuff["noise"], objects, cup, settings["frames"], settings["seed"] + number, folder))
         with ProcessPoolExecutor(jobs) as pool:
             list(pool.map(build, work))
     return [folder / f"{name}.mp4" for name in names]

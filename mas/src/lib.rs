@@ -16,12 +16,15 @@
 //!
 //! [`Meter`] holds the state of one stream and combines the first four.
 
+mod codes;
+mod fit;
 pub mod fused;
 pub mod gate;
 pub mod luma;
 mod meter;
 pub mod scene;
 pub mod select;
+mod sight;
 pub mod spatial;
 pub mod temporal;
 

@@ -1,23 +1,13 @@
-//! The state of one stream: what was sent for each position, and its noise floor.
+//! Measures the grids of one stream, with what T0 saw of its pictures.
 
 use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use crate::scene::{Look, Scene};
-use crate::temporal::{self, NoiseFloor, SimHash};
-use crate::{Error, Mas, check, quantile, spatial};
-
-/// Change of brightness, in luma levels, that is no event if exposure explains it.
-const EXPOSURE: f32 = 60.0;
-/// The whole scene changed if so many of its positions did: all but this share of them.
-const SCENE: f32 = 0.4;
-/// ... by so much of the ramp beyond the noise floor.
-const SCENE_RAMP: f32 = 0.25;
-/// Weight of a new distance in a position's usual one.
-const RESTLESS: f32 = 0.05;
-/// A position's floor in units of its usual distance.
-const RESTLESS_MARGIN: f32 = 2.0;
+use crate::codes::Calibrated;
+use crate::scene::Look;
+use crate::sight::Sight;
+use crate::{Error, Mas, check, spatial, temporal};
 
 /// Settings of a [`Meter`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,7 +87,7 @@ pub struct Measurement {
     /// Which calibration of the meter the codes belong to.
     calibration: u64,
     /// Counts the meter's measurements.
-    number: u64,
+    pub(crate) number: u64,
     /// What T0 saw, and its number.
     look: Option<(Arc<Look>, u64)>,
     /// Spatial mask by energy alone.
@@ -134,18 +124,6 @@ pub struct Meter {
     sight: Option<Sight>,
 }
 
-/// T0 of a stream of pictures.
-#[derive(Debug)]
-struct Sight {
-    scene: Scene,
-    look: Option<Arc<Look>>,
-    number: u64,
-    /// Number of the look that was last sent, by position.
-    sent: Vec<u64>,
-    /// Brightness when something was last sent.
-    brightness: f32,
-}
-
 impl Meter {
     /// # Errors
     /// [`Error::Setting`] if a setting is out of its range.
@@ -176,38 +154,32 @@ impl Meter {
     pub fn noise_floor(&self) -> f32 {
         self.calibrated
             .as_ref()
-            .map_or(0.0, |calibrated| calibrated.floor.bits())
+            .map_or(0.0, |calibrated| calibrated.noise_floor())
     }
 
     /// Looks at a picture's luma blocks (T0), for a grid of `rows` x `columns` positions.
     /// Measurements from here on hold what was seen, until the next look.
     pub fn look(&mut self, blocks: ArrayView2<'_, f32>, rows: usize, columns: usize) -> Arc<Look> {
-        let sight = self.sight.get_or_insert_with(|| Sight {
-            scene: Scene::new(rows, columns),
-            look: None,
-            number: 0,
-            sent: vec![0; rows * columns],
-            brightness: blocks.mean().unwrap_or(0.0),
-        });
-        let look = Arc::new(sight.scene.look(blocks));
-        sight.number += 1;
-        sight.look = Some(Arc::clone(&look));
-        look
+        let sight = self
+            .sight
+            .get_or_insert_with(|| Sight::new(blocks, rows, columns));
+        sight.look(blocks)
     }
 
     /// Measures `features` `[P, C]`.
     pub fn measure(&mut self, features: ArrayView2<'_, f32>) -> Measurement {
         let (positions, channels) = features.dim();
         let clean = without_non_finite(features);
-        let same = self.calibrated.take().filter(|calibrated| {
-            calibrated.sent.len() == positions && calibrated.hash.channels() == channels
-        });
+        let same = self
+            .calibrated
+            .take()
+            .filter(|calibrated| calibrated.is_for(positions, channels));
         let mut calibrated = same.unwrap_or_else(|| {
             self.calibration += 1;
             Calibrated::new(&self.settings, clean.view())
         });
         self.measured += 1;
-        let codes = calibrated.hash.codes(features);
+        let codes = calibrated.codes(features);
         calibrated.follow(&codes, self.measured);
         if let Some(look) = self.sight.as_ref().and_then(Sight::explained) {
             calibrated.adapt(&codes, &look.evidence);
@@ -220,10 +192,8 @@ impl Meter {
                 *s = 0.0;
             }
         }
-        if let Some(sight) = &mut self.sight
-            && let Some(look) = &sight.look
-        {
-            sight.scene.mark_probed(Arc::clone(look));
+        if let Some(sight) = &mut self.sight {
+            sight.mark_probed();
         }
         let none = Array1::zeros(positions);
         self.finish(Measurement {
@@ -267,12 +237,13 @@ impl Meter {
         {
             // Either tier may see what the other does not; what T0 sees stands out.
             for (p, evidence) in look.evidence.iter().enumerate() {
-                if *evidence == 0.0 && *number > sight.sent[p] && measurement.codes[p].is_some() {
+                if *evidence == 0.0 && sight.is_news(p, *number) && measurement.codes[p].is_some() {
                     measurement.u[p] = calibrated.slow(p, measurement.codes[p]);
                 }
-                if *number > sight.sent[p] && measurement.codes[p].is_some() {
+                if sight.is_news(p, *number) && measurement.codes[p].is_some() {
                     measurement.u[p] = measurement.u[p].max(*evidence);
                     measurement.s[p] = measurement.s[p].max(*evidence);
+                    measurement.u[p] *= look.fresh[p];
                 }
             }
         }
@@ -299,198 +270,12 @@ impl Meter {
         }
         let positions: Vec<usize> = positions.into_iter().collect();
         if let (Some(sight), Some((look, number))) = (&mut self.sight, &measurement.look) {
-            sight.mark(look, *number, &positions);
+            sight.mark_sent(look, *number, &positions);
         }
         if let Some(calibrated) = &mut self.calibrated {
-            calibrated.mark(measurement, positions);
+            calibrated.mark_sent(measurement, positions);
         }
     }
-}
-
-impl Sight {
-    fn current(&self) -> Option<(Arc<Look>, u64)> {
-        Some((Arc::clone(self.look.as_ref()?), self.number))
-    }
-
-    /// The last look, if exposure explains it and is not far from when something was sent:
-    /// then other codes are no news.
-    fn explained(&self) -> Option<&Look> {
-        let look = self.look.as_deref()?;
-        let quiet = look.evidence.iter().filter(|e| **e < 0.5).count();
-        let near =
-            (look.brightness - self.brightness).abs() < EXPOSURE && (0.6..1.7).contains(&look.gain);
-        (near && quiet * 5 >= look.evidence.len() * 4).then_some(look)
-    }
-
-    fn mark(&mut self, look: &Look, number: u64, positions: &[usize]) {
-        if positions.is_empty() {
-            return;
-        }
-        self.scene.mark_sent(look, positions.iter().copied());
-        self.brightness = look.brightness;
-        for position in positions {
-            if let Some(sent) = self.sent.get_mut(*position) {
-                *sent = number.max(*sent);
-            }
-        }
-    }
-}
-
-/// What a meter knows of one shape of grid.
-#[derive(Debug)]
-struct Calibrated {
-    settings: MeterSettings,
-    hash: SimHash,
-    floor: NoiseFloor,
-    /// Distance that each position usually makes by itself, in bits.
-    restless: Vec<f32>,
-    sent: Vec<Option<u64>>,
-    previous: Vec<Option<u64>>,
-    turned: Option<Turned>,
-}
-
-/// A change of the whole scene (lights, exposure, day to night) of which nothing was sent yet.
-#[derive(Debug)]
-struct Turned {
-    /// Number of the first measurement after it.
-    number: u64,
-    /// How each position looked once it had settled.
-    codes: Vec<Option<u64>>,
-}
-
-impl Calibrated {
-    fn new(settings: &MeterSettings, features: ArrayView2<'_, f32>) -> Self {
-        let positions = features.nrows();
-        Self {
-            settings: *settings,
-            hash: SimHash::calibrate(features, settings.seed),
-            floor: NoiseFloor::new(settings.noise_quantile, settings.noise_most),
-            restless: vec![0.0; positions],
-            sent: vec![None; positions],
-            previous: vec![None; positions],
-            turned: None,
-        }
-    }
-
-    /// Takes in a measurement: the noise floors, and whether the whole scene changed.
-    fn follow(&mut self, codes: &[Option<u64>], number: u64) {
-        let steps = distances(codes, &self.previous);
-        // In a change of the whole scene there is nothing to learn about noise.
-        let turning = self.is_scene(&steps);
-        if !turning {
-            self.floor.observe(steps.iter().flatten().copied());
-            for (restless, step) in self.restless.iter_mut().zip(&steps) {
-                if let Some(step) = step {
-                    let step = (*step as f32).min(2.0 * *restless + 2.0);
-                    *restless += RESTLESS * (step - *restless);
-                }
-            }
-        }
-        let changed = self.is_scene(&distances(codes, &self.sent));
-        match &mut self.turned {
-            _ if !changed => self.turned = None,
-            Some(turned) if turning => turned.codes = codes.to_vec(),
-            Some(_) => {}
-            None => {
-                let codes = codes.to_vec();
-                self.turned = Some(Turned { number, codes });
-            }
-        }
-        self.previous = codes.to_vec();
-    }
-
-    /// Takes a change of the whole scene that exposure explains for no change, but where
-    /// T0 has evidence of something else.
-    fn adapt(&mut self, codes: &[Option<u64>], evidence: &Array1<f32>) {
-        if self.turned.is_none() || evidence.len() != codes.len() {
-            return;
-        }
-        self.turned = None;
-        for ((sent, code), evidence) in self.sent.iter_mut().zip(codes).zip(evidence) {
-            if *evidence < 0.1 && sent.is_some() && code.is_some() {
-                *sent = *code;
-            }
-        }
-    }
-
-    /// Whether most positions are too far away for noise. Those that nothing is known of
-    /// do not count, but must not be the most.
-    fn is_scene(&self, distances: &[Option<u32>]) -> bool {
-        let mut known: Vec<f32> = distances
-            .iter()
-            .flatten()
-            .map(|bits| *bits as f32)
-            .collect();
-        let enough = known.len() * 2 >= distances.len();
-        let beyond = self.floor.bits() + self.settings.ramp * SCENE_RAMP;
-        enough && quantile(&mut known, SCENE) >= beyond
-    }
-
-    fn mark(&mut self, measurement: &Measurement, positions: impl IntoIterator<Item = usize>) {
-        let mut marked = false;
-        for position in positions {
-            if let (Some(sent), Some(Some(code))) =
-                (self.sent.get_mut(position), measurement.codes.get(position))
-            {
-                *sent = Some(*code);
-                marked = true;
-            }
-        }
-        let told = |turned: &Turned| marked && measurement.number >= turned.number;
-        if let Some(turned) = self.turned.take_if(|turned| told(turned)) {
-            let others = self
-                .sent
-                .iter_mut()
-                .zip(&turned.codes)
-                .zip(&measurement.codes);
-            for ((sent, settled), now) in others {
-                // What was just sent keeps its own code.
-                if sent.is_some() && settled.is_some() && *sent != *now {
-                    *sent = *settled;
-                }
-            }
-        }
-    }
-
-    /// Change of a position in which T0 sees nothing: what its blocks do not show must be
-    /// a whole ramp beyond the greatest floor.
-    fn slow(&self, position: usize, code: Option<u64>) -> f32 {
-        let MeterSettings {
-            noise_most, ramp, ..
-        } = self.settings;
-        match (code, self.sent[position]) {
-            (None, _) => 0.0,
-            (Some(_), None) => 1.0,
-            (Some(code), Some(sent)) => {
-                temporal::change(temporal::distance(code, sent), noise_most + ramp, ramp)
-            }
-        }
-    }
-
-    fn change(&self, codes: &[Option<u64>]) -> Array1<f32> {
-        let MeterSettings {
-            noise_most, ramp, ..
-        } = self.settings;
-        let floor = self.floor.bits();
-        let all = codes.iter().zip(&self.sent).zip(&self.restless);
-        all.map(|((code, sent), restless)| match (code, sent) {
-            (None, _) => 0.0,
-            (Some(_), None) => 1.0,
-            (Some(code), Some(sent)) => {
-                let floor = floor.max(RESTLESS_MARGIN * restless).min(noise_most);
-                temporal::change(temporal::distance(*code, *sent), floor, ramp)
-            }
-        })
-        .collect()
-    }
-}
-
-/// Distance in bits of each position whose codes are both known.
-fn distances(now: &[Option<u64>], then: &[Option<u64>]) -> Vec<Option<u32>> {
-    let pairs = now.iter().zip(then);
-    pairs
-        .map(|(a, b)| Some(temporal::distance((*a)?, (*b)?)))
-        .collect()
 }
 
 /// The features with each row that is not finite replaced by the mean of those that are.

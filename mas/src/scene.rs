@@ -18,6 +18,11 @@
 //!    grid is compared with what the cells show at the same time and lately: rain, noise
 //!    and the pumping of a codec raise them all.
 //!
+//! 5. **What was there before is not as new.** Each block has a range that it moves in by
+//!    itself, learnt slowly: a tree's is wide, a wall's is narrow. Where an object left, or
+//!    a branch swung back, the blocks differ from what was sent but lie in their range, and
+//!    the change counts for less (the idea of W4: Haritaoglu, Harwood and Davis, 2000).
+//!
 //! The reference is what was last sent. Light that changes slowly moves it along, a
 //! block by at most a fiftieth of its noise a frame; the probe (T1) has no such leak.
 
@@ -25,14 +30,11 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayView2, Zip};
 
+use crate::fit::{CLIP, Fit};
 use crate::quantile;
 
 /// Least standard deviation of a block's noise, in luma levels.
 const LEAST_NOISE: f32 = 0.35;
-/// Luma levels that a camera clips at; beyond them there is nothing to compare.
-const CLIP: (f32, f32) = (17.0, 234.0);
-/// Part of the explained change that is added to the noise, for light and for shift.
-const SLACK: (f32, f32) = (0.08, 0.35);
 /// Weight of a new frame in a block's noise, in the cells' usual level, and in the reference.
 const LEARN: (f32, f32, f32) = (0.02, 0.1, 0.02);
 /// Greatest residual that counts, in standard deviations.
@@ -42,12 +44,12 @@ const MOST: f32 = 30.0;
 const RAMP: (f32, f32) = (1.8, 12.0);
 /// Least level of a cell: what Gaussian noise gives. For one frame and for two.
 const LEAST_LEVEL: (f32, f32) = (2.6, 1.5);
+/// What a change counts for that leads back to what is known.
+const FAMILIAR: f32 = 0.2;
+/// By how much of its noise a frame widens a block's range, and by how much it narrows.
+const RANGE: (f32, f32) = (0.25, 0.02);
 /// A block counts as changed beyond so many standard deviations.
 const CHANGED: f32 = 4.0;
-/// Times that the fit is weighted anew.
-const TURNS: usize = 3;
-/// Numbers fitted.
-const TERMS: usize = 6;
 
 /// What T0 says of one frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +57,9 @@ pub struct Look {
     /// Evidence in \[0, 1\] for each position of the token grid that something there
     /// differs from what was sent.
     pub evidence: Array1<f32>,
+    /// What a change of each position counts for, above 0 and at most 1: less than 1 where
+    /// the picture went back to what it shows by itself.
+    pub fresh: Array1<f32>,
     /// Share of the blocks that changed by more than 4 standard deviations since the
     /// probe last ran, in \[0, 1\]: in positions with evidence now or then. 1 for a first frame.
     pub score: f32,
@@ -82,6 +87,9 @@ pub struct Scene {
 #[derive(Debug, Clone)]
 struct Known {
     reference: Array2<f32>,
+    /// The range that each block moves in by itself.
+    low: Array2<f32>,
+    high: Array2<f32>,
     noise: Array2<f32>,
     /// Residual of the frame before, in luma levels.
     last: Array2<f32>,
@@ -116,6 +124,7 @@ impl Scene {
             self.known = Some(Known::new(&x));
             return Look {
                 evidence: Array1::ones(self.rows * self.columns),
+                fresh: Array1::ones(self.rows * self.columns),
                 score: 1.0,
                 offset: 0.0,
                 brightness: x.mean().unwrap_or(0.0),
@@ -125,15 +134,15 @@ impl Scene {
             };
         };
         let fit = Fit::new(&x, &known.reference);
-        let residual = fit.residual(&x, &known.reference);
-        let evidence = self.judge(&mut known, &residual, &fit);
-        known.learn(&residual);
-        let blocks = &known.reference + &residual;
+        let (evidence, fresh) = self.judge(&mut known, &fit);
+        known.learn(&fit.residual);
+        let blocks = &known.reference + &fit.residual;
         let score = self.score(&known, &blocks, &evidence, &fit);
-        known.last = residual;
+        known.last = fit.residual;
         self.known = Some(known);
         Look {
             evidence,
+            fresh,
             score,
             offset: fit.terms[0],
             brightness: x.mean().unwrap_or(0.0),
@@ -189,32 +198,11 @@ impl Scene {
         changed as f32 / blocks.len() as f32
     }
 
-    fn judge(&self, known: &mut Known, residual: &Array2<f32>, fit: &Fit) -> Array1<f32> {
-        let (height, width) = residual.dim();
-        let mut now = Array2::<f32>::zeros((height, width));
-        let mut both = Array2::<f32>::zeros((height, width));
-        Zip::from(&mut now)
-            .and(&mut both)
-            .and(residual)
-            .and(&known.last)
-            .and(&known.noise)
-            .and(&fit.slack)
-            .for_each(|now, both, r, last, noise, slack| {
-                let sigma = (noise * noise + slack * slack).sqrt();
-                let (a, b) = (
-                    (r / sigma).clamp(-MOST, MOST),
-                    (last / sigma).clamp(-MOST, MOST),
-                );
-                *now = a;
-                // What both frames agree on.
-                *both = if a * b > 0.0 {
-                    a.signum() * a.abs().min(b.abs())
-                } else {
-                    0.0
-                };
-            });
-        let one = self.greatest(&now);
-        let two = self.greatest(&both);
+    /// Evidence that a position differs from what was sent, and the factor for what is
+    /// known from before.
+    fn judge(&self, known: &mut Known, fit: &Fit) -> (Array1<f32>, Array1<f32>) {
+        let (now, both) = known.deviations(fit, |_, residual| residual);
+        let (one, two) = (self.greatest(&now), self.greatest(&both));
         let level = (usual(&one), usual(&two));
         let settle = |old: f32, new: f32, least: f32, frames: u32| {
             let weight = LEARN.1.max(1.0 / (frames as f32 + 1.0));
@@ -227,9 +215,27 @@ impl Scene {
         };
         let bar = |settled: f32, now: f32| settled.max(now.min(3.0 * settled));
         let bars = (bar(known.level.0, level.0), bar(known.level.1, level.1));
-        let evidence = one.iter().zip(&two);
-        let evidence = evidence.map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)));
-        evidence.collect()
+        let evidence = |one: &[f32], two: &[f32]| -> Array1<f32> {
+            let pairs = one.iter().zip(two);
+            pairs
+                .map(|(one, two)| ramp(*one, bars.0).max(ramp(*two, bars.1)))
+                .collect()
+        };
+        let sent = evidence(&one, &two);
+        let (now, both) = known.deviations(fit, |at, residual| {
+            let block = known.reference[at] + residual;
+            block - block.max(known.low[at]).min(known.high[at])
+        });
+        let before = evidence(&self.greatest(&now), &self.greatest(&both));
+        let fresh = Zip::from(&sent).and(&before).map_collect(|sent, before| {
+            let share = if *sent > 0.0 {
+                before.min(*sent) / sent
+            } else {
+                1.0
+            };
+            FAMILIAR + (1.0 - FAMILIAR) * share
+        });
+        (sent, fresh)
     }
 
     /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
@@ -269,6 +275,8 @@ impl Known {
     fn new(x: &Array2<f32>) -> Self {
         Self {
             reference: x.clone(),
+            low: x.clone(),
+            high: x.clone(),
             noise: Array2::from_elem(x.dim(), 1.0),
             last: Array2::zeros(x.dim()),
             level: LEAST_LEVEL,
@@ -276,9 +284,51 @@ impl Known {
         }
     }
 
+    /// How far each block is from what it should be, in its standard deviations: of this
+    /// frame, and what it and the one before agree on. `off` turns a residual against the
+    /// reference into what is to be explained, given the block's index.
+    fn deviations(
+        &self,
+        fit: &Fit,
+        off: impl Fn((usize, usize), f32) -> f32,
+    ) -> (Array2<f32>, Array2<f32>) {
+        let mut now = Array2::zeros(fit.residual.dim());
+        let mut both = Array2::zeros(fit.residual.dim());
+        let sigma = Zip::from(&self.noise)
+            .and(&fit.slack)
+            .map_collect(|noise, slack| (noise * noise + slack * slack).sqrt());
+        Zip::indexed(&mut now)
+            .and(&mut both)
+            .and(&fit.residual)
+            .and(&self.last)
+            .and(&sigma)
+            .for_each(|at, now, both, r, last, sigma| {
+                let deviation = |r: f32| (off(at, r) / sigma).clamp(-MOST, MOST);
+                let (a, b) = (deviation(*r), deviation(*last));
+                *now = a;
+                *both = if a * b > 0.0 {
+                    a.signum() * a.abs().min(b.abs())
+                } else {
+                    0.0
+                };
+            });
+        (now, both)
+    }
+
     fn learn(&mut self, residual: &Array2<f32>) {
         let weight = LEARN.0.max(1.0 / (self.frames as f32 + 2.0));
         self.frames = self.frames.saturating_add(1);
+        Zip::from(&mut self.low)
+            .and(&mut self.high)
+            .and(&self.reference)
+            .and(residual)
+            .and(&self.noise)
+            .for_each(|low, high, reference, r, noise| {
+                let x = reference + r;
+                let step = |off: f32| off.clamp(-RANGE.1 * noise, RANGE.0 * noise);
+                *high += step(x - *high);
+                *low -= step(*low - x);
+            });
         Zip::from(&mut self.noise)
             .and(&mut self.reference)
             .and(residual)
@@ -290,118 +340,4 @@ impl Known {
                 *reference += LEARN.2 * r.clamp(-*noise, *noise);
             });
     }
-}
-
-/// How exposure and shake explain a frame.
-struct Fit {
-    terms: [f32; TERMS],
-    mean: f32,
-    /// What the explanation may be wrong by, in luma levels.
-    slack: Array2<f32>,
-}
-
-impl Fit {
-    fn new(x: &Array2<f32>, reference: &Array2<f32>) -> Self {
-        let mean = reference.mean().unwrap_or(0.0);
-        let (height, width) = x.dim();
-        let mut fit = Self {
-            terms: [0.0; TERMS],
-            mean,
-            slack: Array2::zeros(x.dim()),
-        };
-        // Every other block, in a chequerboard, is enough for six numbers.
-        let mut rows: Vec<([f32; TERMS], f32)> = Vec::with_capacity(x.len() / 2 + 1);
-        for y in 0..height {
-            for column in ((y % 2)..width).step_by(2) {
-                let at = fit.basis(reference, y, column);
-                rows.push((at, x[[y, column]] - reference[[y, column]]));
-            }
-        }
-        let mut differences: Vec<f32> = rows.iter().map(|row| row.1).collect();
-        fit.terms[0] = quantile(&mut differences, 0.5);
-        for _ in 0..TURNS {
-            let mut errors: Vec<f32> = rows
-                .iter()
-                .map(|(basis, d)| (d - dot(basis, &fit.terms)).abs())
-                .collect();
-            let scale = 4.685 * 1.4826 * quantile(&mut errors.clone(), 0.5).max(0.2);
-            for error in &mut errors {
-                let t = *error / scale;
-                *error = if t < 1.0 { (1.0 - t * t).powi(2) } else { 0.0 };
-            }
-            fit.terms = solve(&rows, &errors);
-        }
-        for y in 0..height {
-            for column in 0..width {
-                let basis = fit.basis(reference, y, column);
-                let light = dot(&basis[..4], &fit.terms[..4]).abs();
-                let shift = dot(&basis[4..], &fit.terms[4..]).abs();
-                fit.slack[[y, column]] = SLACK.0 * light + SLACK.1 * shift;
-            }
-        }
-        fit
-    }
-
-    fn basis(&self, reference: &Array2<f32>, y: usize, x: usize) -> [f32; TERMS] {
-        let (height, width) = reference.dim();
-        let at = |y: usize, x: usize| reference[[y, x]];
-        [
-            1.0,
-            at(y, x) - self.mean,
-            x as f32 / width as f32 - 0.5,
-            y as f32 / height as f32 - 0.5,
-            (at(y, (x + 1).min(width - 1)) - at(y, x.saturating_sub(1))) / 2.0,
-            (at((y + 1).min(height - 1), x) - at(y.saturating_sub(1), x)) / 2.0,
-        ]
-    }
-
-    /// What the fit does not explain, in luma levels.
-    fn residual(&self, x: &Array2<f32>, reference: &Array2<f32>) -> Array2<f32> {
-        Array2::from_shape_fn(x.dim(), |(row, column)| {
-            let change = dot(&self.basis(reference, row, column), &self.terms);
-            let expected = (reference[[row, column]] + change).clamp(CLIP.0, CLIP.1);
-            x[[row, column]] - expected
-        })
-    }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// Weighted least squares with a little pull towards 0, so that what a flat picture
-/// does not tell stays 0.
-fn solve(rows: &[([f32; TERMS], f32)], weights: &[f32]) -> [f32; TERMS] {
-    let mut matrix = [[0f64; TERMS + 1]; TERMS];
-    for ((basis, d), weight) in rows
-        .iter()
-        .zip(weights)
-        .filter(|(_, weight)| **weight > 0.0)
-    {
-        for (row, value) in matrix.iter_mut().zip(basis) {
-            let scaled = f64::from(weight * value);
-            for (sum, other) in row.iter_mut().zip(basis.iter().chain([d])) {
-                *sum += scaled * f64::from(*other);
-            }
-        }
-    }
-    for (i, row) in matrix.iter_mut().enumerate() {
-        row[i] += 1e-3 * rows.len() as f64;
-    }
-    // Gaussian elimination; the matrix is positive definite.
-    for i in 0..TERMS {
-        let pivot = matrix[i];
-        for row in matrix.iter_mut().skip(i + 1) {
-            let factor = row[i] / pivot[i];
-            for (value, above) in row.iter_mut().zip(&pivot).skip(i) {
-                *value -= factor * above;
-            }
-        }
-    }
-    let mut terms = [0f64; TERMS];
-    for i in (0..TERMS).rev() {
-        let known: f64 = (i + 1..TERMS).map(|j| matrix[i][j] * terms[j]).sum();
-        terms[i] = (matrix[i][TERMS] - known) / matrix[i][i];
-    }
-    terms.map(|term| if term.is_finite() { term as f32 } else { 0.0 })
 }

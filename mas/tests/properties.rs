@@ -342,6 +342,7 @@ proptest! {
         prop_assert_eq!(scene.look(grid.view()).score, 1.0);
         let look = scene.look(shifted.mapv(|mean| mean.max(17.0)).view());
         prop_assert!(look.evidence.iter().all(|e| (0.0..=1.0).contains(e)), "{look:?}");
+        prop_assert!(look.fresh.iter().all(|f| *f > 0.0 && *f <= 1.0), "{look:?}");
     }
 }
 
