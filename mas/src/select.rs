@@ -1,8 +1,9 @@
 //! Which positions are sent: those whose importance s · u is above a threshold,
-//! best first within a budget, filled to a minimum by spatial energy; and how
-//! several streams share a budget by their contribution β.
+//! best first within a budget, filled to a minimum by spatial energy; how what a
+//! model attended to joins importance; and how several streams share a budget by
+//! their contribution β.
 
-use ndarray::ArrayView1;
+use ndarray::{Array1, ArrayView1};
 
 use crate::{Error, check};
 
@@ -37,37 +38,83 @@ impl Budget {
 }
 
 /// The positions to send, ascending. `importance` (s · u) and `energy` are `[P]`;
-/// values that are not finite count as 0. Of equal ones the lower position is first.
+/// values that are not finite count as 0. Of positions that are equally important the
+/// one with more energy is first, as all that hold the energy have s = 1; of those
+/// equal in this too the lower one.
 pub fn keep(
     importance: ArrayView1<'_, f32>,
     energy: ArrayView1<'_, f32>,
     budget: Budget,
 ) -> Vec<usize> {
-    let best_first = |values: ArrayView1<'_, f32>| {
-        let value = |p: usize| {
-            if values[p].is_finite() {
-                values[p]
-            } else {
-                0.0
-            }
-        };
-        let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|a, b| value(*b).total_cmp(&value(*a)));
-        order
-    };
-    let mut kept: Vec<usize> = best_first(importance)
+    let mut kept: Vec<usize> = order(importance, energy)
         .into_iter()
         .filter(|p| importance[*p] > budget.threshold)
         .take(budget.max)
         .collect();
     if kept.len() < budget.min {
         let missing = budget.min - kept.len();
-        let mut fill = best_first(energy);
+        let mut fill = order(energy, energy);
         fill.retain(|p| !kept.contains(p));
         kept.extend(fill.into_iter().take(missing));
     }
     kept.sort_unstable();
     kept
+}
+
+/// A value as it is compared.
+fn finite(value: f32) -> f32 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// Positions by falling value, then by falling energy, then ascending.
+fn order(values: ArrayView1<'_, f32>, energy: ArrayView1<'_, f32>) -> Vec<usize> {
+    let key = |p: usize| (finite(values[p]), finite(energy[p]));
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| {
+        let (a, b) = (key(*a), key(*b));
+        b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
+    });
+    order
+}
+
+/// Weight of attention in [`mix`].
+pub const ATTENTION: f32 = 0.5;
+
+/// Importance with what a model attended to, as one value in \[0, 1\] for each position
+/// of a modality: `(1 − weight) · rank(importance) + weight · rank(attention)`.
+///
+/// Ranks, because the two have nothing in common but their order: importance saturates
+/// at 1, and attention sinks into a few positions. The least has rank 0, the greatest 1;
+/// equals have the mean of the ranks that they take up. Importance is ranked with ties
+/// broken by energy, as in [`keep`]. `importance`, `energy` and `attention` are `[P]`;
+/// values that are not finite count as 0, as does a weight that is not a number.
+pub fn mix(
+    importance: ArrayView1<'_, f32>,
+    energy: ArrayView1<'_, f32>,
+    attention: ArrayView1<'_, f32>,
+    weight: f32,
+) -> Array1<f32> {
+    let weight = finite(weight).clamp(0.0, 1.0);
+    let none = Array1::zeros(attention.len());
+    let (seen, attended) = (ranks(importance, energy), ranks(attention, none.view()));
+    seen * (1.0 - weight) + attended * weight
+}
+
+/// Ranks from 0 (least) to 1 by value and then energy; equals have their mean rank.
+fn ranks(values: ArrayView1<'_, f32>, energy: ArrayView1<'_, f32>) -> Array1<f32> {
+    let order = order(values, energy);
+    let same = |a: &usize, b: &usize| {
+        finite(values[*a]) == finite(values[*b]) && finite(energy[*a]) == finite(energy[*b])
+    };
+    let mut ranks = Array1::zeros(values.len());
+    let last = values.len().saturating_sub(1).max(1) as f32;
+    let mut after = values.len();
+    for equals in order.chunk_by(same) {
+        let rank = after as f32 - (equals.len() as f32 + 1.0) / 2.0;
+        equals.iter().for_each(|p| ranks[*p] = rank / last);
+        after -= equals.len();
+    }
+    ranks
 }
 
 /// What a stream asks of a budget that several share.
@@ -153,6 +200,32 @@ mod tests {
         assert_eq!(keep(0.5, 4, 9), [0, 1, 3, 4]);
         assert_eq!(keep(0.5, 9, 9), [0, 1, 2, 3, 4]);
         assert_eq!(keep(1.0, 0, 9), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn of_equally_important_positions_the_one_with_more_energy_is_first() {
+        let kept = keep(
+            array![1.0, 1.0, 1.0, 0.2].view(),
+            array![1.0, 5.0, 3.0, 9.0].view(),
+            Budget::new(0.0, 2, 2).unwrap(),
+        );
+        assert_eq!(kept, [1, 2]);
+    }
+
+    #[test]
+    fn ranks_of_both_are_mixed() {
+        let importance = array![1.0, 1.0, 0.5, f32::NAN];
+        let energy = array![2.0, 3.0, 1.0, 1.0];
+        let attention = array![0.1, 0.1, 0.7, 0.1];
+        let mixed =
+            |weight| mix(importance.view(), energy.view(), attention.view(), weight).to_vec();
+        let third = 1.0 / 3.0;
+        assert_eq!(mixed(0.0), [2.0 * third, 1.0, third, 0.0]);
+        assert_eq!(mixed(1.0), [third, third, 1.0, third]);
+        assert_eq!(mixed(f32::NAN), mixed(0.0));
+        assert_eq!(mixed(9.0), mixed(1.0));
+        let one = array![0.4];
+        assert_eq!(mix(one.view(), one.view(), one.view(), 0.5).len(), 1);
     }
 
     #[test]

@@ -214,6 +214,36 @@ proptest! {
     }
 
     #[test]
+    fn mixed_importance_is_bounded_monotone_and_of_ranks_alone(
+        values in proptest::collection::vec((0u8..9, 0u8..9, 0u8..9), 1..60),
+        weight in 0f32..1.0, gain in 1u8..9, at in any::<prop::sample::Index>(),
+    ) {
+        let column = |pick: fn(&(u8, u8, u8)) -> u8| Array1::from_iter(values.iter().map(|v| f32::from(pick(v))));
+        let (importance, energy, attention) = (column(|v| v.0), column(|v| v.1), column(|v| v.2));
+        let mix = |importance: &Array1<f32>, attention: &Array1<f32>| {
+            select::mix(importance.view(), energy.view(), attention.view(), weight)
+        };
+        let mixed = mix(&importance, &attention);
+        prop_assert!(mixed.iter().all(|value| (0.0..=1.0).contains(value)));
+        // A gain on either changes nothing.
+        let louder = f32::from(gain);
+        prop_assert_eq!(&mix(&(&importance * louder), &(&attention * louder)), &mixed);
+        // More of either at a position never lowers it.
+        let p = at.index(values.len());
+        let (mut seen, mut attended) = (importance.clone(), attention.clone());
+        seen[p] += 3.0;
+        attended[p] += 3.0;
+        prop_assert!(mix(&seen, &attention)[p] >= mixed[p] - 1e-6);
+        prop_assert!(mix(&importance, &attended)[p] >= mixed[p] - 1e-6);
+        // Turned round, the same values stand elsewhere.
+        let turned = |a: &Array1<f32>| Array1::from_iter(a.iter().rev().copied());
+        let back = select::mix(
+            turned(&importance).view(), turned(&energy).view(), turned(&attention).view(), weight,
+        );
+        prop_assert_eq!(turned(&back), mixed);
+    }
+
+    #[test]
     fn a_gate_keeps_its_interval_and_its_heartbeat(
         steps in proptest::collection::vec((0u64..500, 0f32..1.0), 1..200),
     ) {
