@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate clean
+.PHONY: help setup build plugin demo test lint bench bench-gate bench-tokens clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -39,6 +39,10 @@ bench-gate: setup ## MAS against other ways to choose frames, on labelled clips
 	cargo build --release -p elements --example gate
 	$(ENV) .cache/bench-venv/bin/python bench/gate.py --media .cache/media --work .cache/gate \
 		--program target/release/examples/gate --model testdata/models/msao-edge
+
+bench-tokens: setup ## which tokens MAS keeps, and beta, against other choices; FLICKR=, DAQUAR=, SOUNDS= for more data
+	cargo build --release -p mllm --example evaluate
+	$(ENV) bench/tokens.sh
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache
