@@ -1,9 +1,9 @@
 //! Which positions are sent: those whose importance s · u is above a threshold,
-//! best first within a budget, filled to a minimum by spatial energy; how what a
-//! model attended to joins importance; and how several streams share a budget by
-//! their contribution β.
+//! best first within a budget, filled to a minimum by spatial energy; those that
+//! stand for all of a modality's, with what a model attended to; and how several
+//! streams share a budget by their contribution β.
 
-use ndarray::{Array1, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1};
 
 use crate::{Error, check};
 
@@ -79,6 +79,10 @@ fn order(values: ArrayView1<'_, f32>, energy: ArrayView1<'_, f32>) -> Vec<usize>
 
 /// Weight of attention in [`mix`].
 pub const ATTENTION: f32 = 0.5;
+/// How far a position stands for others in [`cover`], in rows and columns.
+const REACH: f32 = 1.0;
+/// What every position weighs at least in [`cover`].
+const LEAST: f32 = 0.25;
 
 /// Importance with what a model attended to, as one value in \[0, 1\] for each position
 /// of a modality: `(1 − weight) · rank(importance) + weight · rank(attention)`.
@@ -98,6 +102,65 @@ pub fn mix(
     let none = Array1::zeros(attention.len());
     let (seen, attended) = (ranks(importance, energy), ranks(attention, none.view()));
     seen * (1.0 - weight) + attended * weight
+}
+
+/// Where a position lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its sample: a frame, a hop.
+    pub sample: usize,
+    /// Row in the sample.
+    pub row: usize,
+    /// Column in the sample.
+    pub column: usize,
+}
+
+impl Place {
+    /// How well one position stands for another: 1 for itself, less with distance, 0 in another sample.
+    fn likeness(self, other: Self) -> f32 {
+        if self.sample != other.sample {
+            return 0.0;
+        }
+        let rows = self.row.abs_diff(other.row) as f32;
+        let columns = self.column.abs_diff(other.column) as f32;
+        (-(rows * rows + columns * columns) / (2.0 * REACH * REACH)).exp()
+    }
+}
+
+/// `count` positions that stand for all of them, ascending, those that matter most above all.
+///
+/// An encoder's neighbouring tokens say much the same, so the best alone are not the best together. Greedily those are
+/// taken that add most to the sum over all positions of weight times likeness to the chosen position that is most like
+/// it (facility location; within 1 − 1/e of the best choice: Nemhauser, Wolsey and Fisher, 1978). Likeness is a Gaussian
+/// of the distance in rows and columns. `weights` in \[0, 1\], one for each of `places`, come from [`mix`]; a little is
+/// added to each, as any position may matter. Values that are not finite count as 0; of equals the lower position is
+/// first.
+pub fn cover(weights: ArrayView1<'_, f32>, places: &[Place], count: usize) -> Vec<usize> {
+    let all = weights.len().min(places.len());
+    let weight = |p: usize| finite(weights[p]).max(0.0) + LEAST;
+    let likeness = Array2::from_shape_fn((all, all), |(q, p)| places[q].likeness(places[p]));
+    let mut covered = Array1::<f32>::zeros(all);
+    let mut left: Vec<usize> = (0..all).collect();
+    let mut kept = Vec::new();
+    while kept.len() < count.min(all) {
+        let gain = |q: usize| -> f32 {
+            let row = likeness.row(q);
+            let more = |p: usize| weight(p) * (row[p] - covered[p]).max(0.0);
+            (0..all).map(more).sum()
+        };
+        let gains: Vec<f32> = left.iter().map(|q| gain(*q)).collect();
+        let better = |a: &usize, b: &usize| gains[*a].total_cmp(&gains[*b]).then(b.cmp(a));
+        let Some(best) = (0..left.len()).max_by(better) else {
+            break;
+        };
+        let best = left.remove(best);
+        covered.zip_mut_with(&likeness.row(best), |covered, like| {
+            *covered = covered.max(*like);
+        });
+        kept.push(best);
+    }
+    kept.sort_unstable();
+    kept
 }
 
 /// Ranks from 0 (least) to 1 by value and then energy; equals have their mean rank.
@@ -226,6 +289,31 @@ mod tests {
         assert_eq!(mixed(9.0), mixed(1.0));
         let one = array![0.4];
         assert_eq!(mix(one.view(), one.view(), one.view(), 0.5).len(), 1);
+    }
+
+    #[test]
+    fn what_is_chosen_stands_for_all() {
+        let places: Vec<Place> = (0..18)
+            .map(|p| Place {
+                sample: p / 9,
+                row: p % 9 / 3,
+                column: p % 3,
+            })
+            .collect();
+        // Where all weigh the same: the middle of each sample first.
+        let even = Array1::ones(18);
+        assert_eq!(cover(even.view(), &places, 2), [4, 13]);
+        // What matters is taken though it lies in a corner; of two side by side one will do.
+        let mut weights = Array1::zeros(18);
+        weights[0] = 1.0;
+        assert_eq!(cover(weights.view(), &places, 1), [0]);
+        weights[1] = 1.0;
+        let two = cover(weights.view(), &places, 2);
+        assert!(!(two.contains(&0) && two.contains(&1)), "{two:?}");
+        assert_eq!(cover(weights.view(), &places, 99).len(), 18);
+        weights.fill(f32::NAN);
+        assert_eq!(cover(weights.view(), &places, 1), [4]);
+        assert_eq!(cover(even.view(), &[], 3), [] as [usize; 0]);
     }
 
     #[test]

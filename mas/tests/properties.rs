@@ -244,6 +244,20 @@ proptest! {
     }
 
     #[test]
+    fn a_cover_is_of_the_size_asked_for_and_a_larger_one_holds_it(
+        weights in proptest::collection::vec(any::<f32>(), 0..40), columns in 1usize..7, count in 0usize..45,
+    ) {
+        let place = |p: usize| select::Place { sample: p / 20, row: p % 20 / columns, column: p % 20 % columns };
+        let places: Vec<_> = (0..weights.len()).map(place).collect();
+        let weights = Array1::from_vec(weights);
+        let kept = select::cover(weights.view(), &places, count);
+        prop_assert_eq!(kept.len(), count.min(places.len()));
+        prop_assert!(kept.is_sorted_by(|a, b| a < b));
+        let more = select::cover(weights.view(), &places, count + 1);
+        prop_assert!(kept.iter().all(|p| more.contains(p)));
+    }
+
+    #[test]
     fn a_gate_keeps_its_interval_and_its_heartbeat(
         steps in proptest::collection::vec((0u64..500, 0f32..1.0), 1..200),
     ) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use mas::select::{self, Budget, Want};
+use mas::select::{self, Budget, Place, Want};
 use mllm::{ByModality, Modality};
 use ndarray::Array1;
 use rand_core::Rng;
@@ -12,8 +12,10 @@ use rand_pcg::Pcg32;
 /// A way to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
-    /// As in production: importance s · u, mixed with what the draft attended to if its decoder tells
+    /// Those that stand for all by importance s · u, mixed with what the draft attended to if its decoder tells
     Mas,
+    /// The best by the same mix, whatever lies beside them
+    Best,
     /// Drawn at random
     Random,
     /// Evenly spaced positions
@@ -40,6 +42,26 @@ pub struct Known {
     pub attention: Option<Array1<f32>>,
     /// Positions of one sample (a frame, a hop), and columns of them.
     pub sample: (usize, usize),
+}
+
+impl Known {
+    fn mixed(&self, weight: f32) -> Array1<f32> {
+        let (importance, energy) = (self.importance.view(), self.energy.view());
+        match &self.attention {
+            Some(attention) => select::mix(importance, energy, attention.view(), weight),
+            None => select::mix(importance, energy, energy, 0.0),
+        }
+    }
+
+    fn places(&self) -> Vec<Place> {
+        let (positions, columns) = self.sample;
+        let place = |p: usize| Place {
+            sample: p / positions,
+            row: p % positions / columns,
+            column: p % positions % columns,
+        };
+        (0..self.importance.len()).map(place).collect()
+    }
 }
 
 /// How many positions of each modality make up `share` of all, at least one: in proportion to β, or to how many
@@ -84,14 +106,8 @@ pub fn choose(
     let all = known.importance.len();
     let count = count.min(all);
     let chosen: Vec<usize> = match choice {
-        Choice::Mas => match &known.attention {
-            Some(attention) => {
-                let (importance, energy) = (known.importance.view(), known.energy.view());
-                let mixed = select::mix(importance, energy, attention.view(), weight);
-                best(&mixed, &known.energy, count)
-            }
-            None => best(&known.importance, &known.energy, count),
-        },
+        Choice::Mas => select::cover(known.mixed(weight).view(), &known.places(), count),
+        Choice::Best => best(&known.mixed(weight), &known.energy, count),
         Choice::Energy => best(&known.energy, &known.energy, count),
         Choice::Random => {
             let mut order: Vec<usize> = (0..all).collect();
@@ -145,8 +161,9 @@ mod tests {
 
     use super::*;
 
-    const CHOICES: [Choice; 5] = [
+    const CHOICES: [Choice; 6] = [
         Choice::Mas,
+        Choice::Best,
         Choice::Random,
         Choice::Grid,
         Choice::Centre,
@@ -214,12 +231,18 @@ mod tests {
         known.energy[11] = 9.0;
         assert_eq!(keep(Choice::Energy, &known, 1, 0.0), [11]);
         known.importance[5] = 2.0;
-        assert_eq!(keep(Choice::Mas, &known, 1, 1.0), [5]);
+        assert_eq!(keep(Choice::Best, &known, 1, 1.0), [5]);
         let mut attention = Array1::zeros(18);
         attention[3] = 1.0;
         known.attention = Some(attention);
-        assert_eq!(keep(Choice::Mas, &known, 1, 1.0), [3]);
-        assert_eq!(keep(Choice::Mas, &known, 1, 0.0), [5]);
+        assert_eq!(keep(Choice::Best, &known, 1, 1.0), [3]);
+        assert_eq!(keep(Choice::Best, &known, 1, 0.0), [5]);
+        // Of two that lie side by side one will do.
+        let mut attention = Array1::zeros(18);
+        (attention[4], attention[5], attention[13]) = (1.0, 0.9, 0.8);
+        known.attention = Some(attention);
+        assert_eq!(keep(Choice::Best, &known, 2, 1.0), [4, 5]);
+        assert_eq!(keep(Choice::Mas, &known, 2, 1.0), [4, 13]);
     }
 
     #[test]

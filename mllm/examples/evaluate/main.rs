@@ -7,8 +7,9 @@
 //! ```
 //!
 //! `models/msao_models/testset.py` writes windows and items. Tokens are quantised as they travel before either model
-//! reads them. The draft is written from all of a window's tokens, as `msaodraft` does; the full model, and the
-//! verification (`--margins`; 1 is the exact rule), read those that are kept. A summary goes to standard error.
+//! reads them. As in `msaodraft` a first draft from all of a window's tokens gives attention and β; what is kept of the
+//! tokens by those is drafted from again, answered by the full model, and verified (`--margins`; 1 is the exact rule). A
+//! summary goes to standard error.
 
 mod choose;
 mod window;
@@ -146,7 +147,8 @@ fn ways(arguments: &Arguments) -> Vec<Way> {
         for &choice in &arguments.choose {
             for beta in &arguments.beta {
                 for &attention in &arguments.attention {
-                    let (some, mas) = (keep < 1.0, choice == Choice::Mas && keep < 1.0);
+                    let some = keep < 1.0;
+                    let mas = some && matches!(choice, Choice::Mas | Choice::Best);
                     let way = Way {
                         choice: some.then_some(choice),
                         keep,
@@ -181,9 +183,9 @@ fn work(
         for item in items {
             let prompt = &item.prompt;
             let begun = Instant::now();
-            let (draft, saliency) = small.draft_with_saliency(&window.tokens, prompt)?;
+            let (first, saliency) = small.draft_with_saliency(&window.tokens, prompt)?;
             let draft_ms = milliseconds(begun);
-            let modal = small.modal(&window.tokens, prompt, &draft.token_ids)?;
+            let modal = small.modal(&window.tokens, prompt, &first.token_ids)?;
             let mut known = window.known.clone();
             for modality in Modality::ALL {
                 if let (Some(known), Some(saliency)) = (known.get_mut(modality), &saliency) {
@@ -194,6 +196,10 @@ fn work(
                 let counts = budget(&known, way.keep, way.beta.then_some(&modal));
                 let keep = kept(way, &known, &counts, arguments.seed, &item.id);
                 let tokens = window.kept(&keep);
+                let draft = match way.choice {
+                    None => first.clone(),
+                    Some(_) => small.draft(&tokens, prompt)?,
+                };
                 let begun = Instant::now();
                 let full = large.draft(&tokens, prompt)?;
                 let full_ms = milliseconds(begun);
