@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost clean
+.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -46,6 +46,10 @@ bench-cost: setup ## what MAS costs: share of time and operations, cameras a cor
 	cargo build --release -p elements --example cost
 	$(ENV) .cache/bench-venv/bin/python bench/cost.py --media .cache/media --work .cache/cost \
 		--program target/release/examples/cost --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud
+
+bench-tokens: setup ## which tokens MAS keeps, and beta, against other choices; FLICKR=, DAQUAR=, SOUNDS= for more data
+	cargo build --release -p mllm --example evaluate
+	$(ENV) bench/tokens.sh
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

@@ -262,6 +262,50 @@ proptest! {
     }
 
     #[test]
+    fn mixed_importance_is_bounded_monotone_and_of_ranks_alone(
+        values in proptest::collection::vec((0u8..9, 0u8..9, 0u8..9), 1..60),
+        weight in 0f32..1.0, gain in 1u8..9, at in any::<prop::sample::Index>(),
+    ) {
+        let column = |pick: fn(&(u8, u8, u8)) -> u8| Array1::from_iter(values.iter().map(|v| f32::from(pick(v))));
+        let (importance, energy, attention) = (column(|v| v.0), column(|v| v.1), column(|v| v.2));
+        let mix = |importance: &Array1<f32>, attention: &Array1<f32>| {
+            select::mix(importance.view(), energy.view(), attention.view(), weight)
+        };
+        let mixed = mix(&importance, &attention);
+        prop_assert!(mixed.iter().all(|value| (0.0..=1.0).contains(value)));
+        // A gain on either changes nothing.
+        let louder = f32::from(gain);
+        prop_assert_eq!(&mix(&(&importance * louder), &(&attention * louder)), &mixed);
+        // More of either at a position never lowers it.
+        let p = at.index(values.len());
+        let (mut seen, mut attended) = (importance.clone(), attention.clone());
+        seen[p] += 3.0;
+        attended[p] += 3.0;
+        prop_assert!(mix(&seen, &attention)[p] >= mixed[p] - 1e-6);
+        prop_assert!(mix(&importance, &attended)[p] >= mixed[p] - 1e-6);
+        // Turned round, the same values stand elsewhere.
+        let turned = |a: &Array1<f32>| Array1::from_iter(a.iter().rev().copied());
+        let back = select::mix(
+            turned(&importance).view(), turned(&energy).view(), turned(&attention).view(), weight,
+        );
+        prop_assert_eq!(turned(&back), mixed);
+    }
+
+    #[test]
+    fn a_cover_is_of_the_size_asked_for_and_a_larger_one_holds_it(
+        weights in proptest::collection::vec(any::<f32>(), 0..40), columns in 1usize..7, count in 0usize..45,
+    ) {
+        let place = |p: usize| select::Place { sample: p / 20, row: p % 20 / columns, column: p % 20 % columns };
+        let places: Vec<_> = (0..weights.len()).map(place).collect();
+        let weights = Array1::from_vec(weights);
+        let kept = select::cover(weights.view(), &places, count);
+        prop_assert_eq!(kept.len(), count.min(places.len()));
+        prop_assert!(kept.is_sorted_by(|a, b| a < b));
+        let more = select::cover(weights.view(), &places, count + 1);
+        prop_assert!(kept.iter().all(|p| more.contains(p)));
+    }
+
+    #[test]
     fn a_gate_keeps_its_interval_its_budget_and_its_heartbeat(
         settings in gate_settings(),
         steps in proptest::collection::vec((0u64..500, 0f32..1.0), 1..200),

@@ -18,8 +18,9 @@ from . import data, motion, parallel, questions, rewards, rigs, words
 from .encoder import MEAN, STD, quantise
 from .pieces import PROMPT
 from .senses import AudioEncoder, SensorEncoder, colouring, hops, sensor_hops
-from .sounds import LABELS, SoundBank
+from .sounds import SoundBank
 from .train import augment
+from .windows import heard_in, motion_labels, ordered, some_sounds, sound_labels
 
 # Validation scenes come after those to train on and before the test scenes.
 VALIDATION_SEED = 9_000_000
@@ -65,33 +66,6 @@ class SenseBank:
         there = torch.tensor([key is not None for key in keys], device=self.tokens.device)
         tokens = self.tokens[torch.tensor(chosen, device=self.tokens.device)].float()
         return tokens * there[:, None, None], there
-
-
-def some_sounds(rng: random.Random) -> tuple[str, ...]:
-    """Quiet, one sound, or two of which one is often an engine."""
-    kind, all_sounds = rng.random(), list(words.HEARD)
-    if kind < 0.3:
-        return ()
-    if kind < 0.8:
-        return (rng.choice(all_sounds),)
-    return ordered({"engine" if rng.random() < 0.5 else rng.choice(all_sounds), rng.choice(all_sounds)})
-
-
-def ordered(sounds: set[str]) -> tuple[str, ...]:
-    return tuple(s for s in words.HEARD if s in sounds)
-
-
-def sound_labels(windows: list[tuple[str, ...]]) -> np.ndarray:
-    """Indices [n, 2] of at most two sounds a window."""
-    return np.array([[LABELS.index(s) for s in (*sounds, "quiet", "quiet")[:2]] for sounds in windows])
-
-
-def motion_labels(names: list[str]) -> np.ndarray:
-    return np.array([motion.LABELS.index(name) for name in names])
-
-
-def heard_in(scene: rigs.Scene) -> tuple[str, ...]:
-    return () if scene.sound in (None, "quiet") else (scene.sound,)
 
 
 # What forked workers cut surfaces from: given to each with its task it would be copied each time.

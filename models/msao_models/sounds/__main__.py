@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from msao_models.sounds.bank import save
-from msao_models.sounds.recordings import Clip, recordings, table
+from msao_models.sounds.clip import Clip
+from msao_models.sounds.recordings import recordings, table
 from msao_models.sounds.spoken import spoken
 
 

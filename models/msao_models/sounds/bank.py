@@ -1,15 +1,19 @@
-"""The bank of sounds: windows of one second with one or more sounds and background noise, mixed in torch."""
+"""The bank of sounds: windows of one second with one or more sounds and background noise, mixed in numpy or in torch."""
+
+from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
+from msao_models.sounds.clip import Clip
 from msao_models.sounds.labels import LABELS, RATE, SPLITS, SUSTAINED
-from msao_models.sounds.recordings import Clip
 from msao_models.sounds.synthesis import generated
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 QUIET = LABELS.index("quiet")
 # Generated clips of each label.
@@ -46,22 +50,33 @@ def load(file: Path) -> list[Clip]:
 
 
 class SoundBank:
-    """All sounds on one device. Samples windows of one second, the same for the same random state.
+    """All sounds in one place. Samples windows of one second, the same for the same random state.
 
-    `file` is what `python -m msao_models.sounds` wrote; generated sounds are added here, which takes some seconds.
+    `file` is what `python -m msao_models.sounds` wrote; generated sounds are added here, which takes some seconds, and are
+    all there is without it: `labels` says of what there are any. On a torch `device` windows are tensors; without one
+    they are arrays, and torch is not needed.
     """
 
-    def __init__(self, file: Path, device: str = "cpu", seed: int = 1):
-        clips = load(file)
+    def __init__(self, file: Path | None, device: str | None = None, seed: int = 1):
+        clips = load(file) if file else []
         for split in SPLITS:
             clips += generated(GENERATED[split], split, seed)
-        self.device = torch.device(device)
+        self.labels = {clip.label for clip in clips}
+        if device:
+            import torch
+
+            self.device = torch.device(device)
+            self.put = lambda array: torch.from_numpy(array).to(self.device)
+            self.whole, self.amax = lambda tensor: tensor.long(), torch.amax
+        else:
+            self.put, self.whole, self.amax = lambda array: array, lambda array: array.astype(np.int64), np.amax
         self.sustained = np.array([clip.label in SUSTAINED for clip in clips])
         self.lengths = np.array([len(clip.samples) for clip in clips])
         self.loudness = np.array([_loudness(clip.samples) for clip in clips])
         stored = [_with_margins(clip) for clip in clips]
         self.starts = np.cumsum([0, *(len(samples) for samples in stored[:-1])])
-        self.samples = torch.from_numpy(np.concatenate(stored)).to(self.device)
+        self.samples = self.put(np.concatenate(stored))
+        self.ticks = self.put(np.arange(RATE, dtype=np.float32))
         # Clips of each split and label: generated, recorded.
         self.pools: dict[tuple[str, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         made = np.array([clip.source.startswith("generated") for clip in clips])
@@ -76,7 +91,7 @@ class SoundBank:
         rng: np.random.Generator,
         split: str,
         snr: tuple[float, float] = (0.0, 20.0),
-    ) -> Tensor:
+    ) -> NDArray[np.float32] | Tensor:
         """Windows float32 [n, 16000] in [-1, 1] that hold the sounds of `labels`: indices into LABELS, [n] or [n, k].
 
         `quiet` adds nothing: every window has background noise anyway. `snr` is the range of each sound's level over
@@ -85,19 +100,19 @@ class SoundBank:
         wanted = np.asarray(labels, dtype=np.int64).reshape(len(np.asarray(labels)), -1)
         n = len(wanted)
         mix = self._windows(np.full(n, QUIET), rng, split)
-        mix /= mix.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6)
+        mix /= ((mix**2).mean(1)[:, None] ** 0.5).clip(1e-6)
         for column in wanted.T:
             rows = np.flatnonzero(column != QUIET)
             level = self._column(10 ** (rng.uniform(*snr, len(rows)) / 20))
-            mix[torch.from_numpy(rows).to(self.device)] += level * self._windows(column[rows], rng, split)
+            mix[self.put(rows)] += level * self._windows(column[rows], rng, split)
         # Background from -55 to -25 dB of full scale; what is too loud is turned down, not cut.
         mix *= self._column(10 ** (rng.uniform(-55, -25, n) / 20))
-        return mix / mix.abs().amax(1, keepdim=True).clamp(min=1.0)
+        return mix / self.amax(abs(mix), 1)[:, None].clip(1.0)
 
-    def _column(self, values: NDArray[np.float64]) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(self.device)[:, None]
+    def _column(self, values: NDArray[np.float64]) -> NDArray[np.float32] | Tensor:
+        return self.put(values.astype(np.float32))[:, None]
 
-    def _windows(self, labels: NDArray[np.int64], rng: np.random.Generator, split: str) -> Tensor:
+    def _windows(self, labels: NDArray[np.int64], rng: np.random.Generator, split: str) -> NDArray[np.float32] | Tensor:
         """One clip of each label, somewhere in a window of one second, its loud part at a level of 1: [n, 16000]."""
         clips = np.array([self._clip(label, rng, split) for label in labels], dtype=np.int64)
         speed = 2 ** rng.uniform(-FASTEST, FASTEST, len(clips)) if split == "train" else np.ones(len(clips))
@@ -108,13 +123,13 @@ class SoundBank:
         entry = np.where(
             self.sustained[clips], rng.uniform(0, length), MARGIN + rng.uniform(half - span, length - half)
         )
-        begin = torch.from_numpy(self.starts[clips] + entry.astype(np.int64)).to(self.device)[:, None]
-        place = torch.arange(RATE, device=self.device, dtype=torch.float32) * self._column(speed)
-        whole = place.to(torch.int64)
+        begin = self.put(self.starts[clips] + entry.astype(np.int64))[:, None]
+        place = self.ticks * self._column(speed)
+        whole = self.whole(place)
         place -= whole
         whole += begin
-        here, there = self.samples[whole].float(), self.samples[whole + 1].float()
-        return torch.lerp(here, there, place).mul_(self._column(1 / (32767 * self.loudness[clips])))
+        here, there = self.samples[whole], self.samples[whole + 1]
+        return (here + place * (there - here)) * self._column(1 / self.loudness[clips])
 
     def _clip(self, label: int, rng: np.random.Generator, split: str) -> int:
         made, recorded = self.pools[split, int(label)]
@@ -122,9 +137,9 @@ class SoundBank:
         return int(pool[rng.integers(len(pool))])
 
 
-def _with_margins(clip: Clip) -> NDArray[np.int16]:
-    """A clip as it lies in memory, in 16 bits: a sustained one goes on from its beginning, others have silence around."""
-    samples = np.round(clip.samples * 32767).astype(np.int16)
+def _with_margins(clip: Clip) -> NDArray[np.float32]:
+    """A clip as it lies in memory: a sustained one goes on from its beginning, others have silence around."""
+    samples = clip.samples.astype(np.float32)
     if clip.label in SUSTAINED:
         return np.resize(samples, len(samples) + MARGIN)
     return np.pad(samples, MARGIN)

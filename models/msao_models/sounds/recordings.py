@@ -12,7 +12,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from math import gcd
 from pathlib import Path
@@ -22,22 +21,11 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from msao_models.sounds.clip import Clip, normalise
 from msao_models.sounds.labels import RATE, SUSTAINED
 
-# The longest part of one recording that is kept, in samples.
-LONGEST = 5 * RATE
 # At most so many files of one pattern: the speech packages hold hundreds.
 FILES = 40
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One sound: samples in [-1, 1] at 16 kHz, peak 0.9; its label, split, and where it is from."""
-
-    samples: NDArray[np.float32]
-    label: str
-    split: str
-    source: str
 
 
 def table(name: str) -> list[dict[str, str]]:
@@ -94,15 +82,6 @@ def decode(data: bytes) -> NDArray[np.float32]:
     samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     common = gcd(rate, RATE)
     return normalise(resample_poly(samples.mean(1), RATE // common, rate // common).astype(np.float32))
-
-
-def normalise(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Cuts silence off both ends and everything after 5 s; peak 0.9. Empty if there is nothing to hear."""
-    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max(initial=1e-6))
-    if len(loud) == 0:
-        return samples[:0]
-    samples = samples[loud[0] : loud[-1] + 1][:LONGEST]
-    return samples * (0.9 / np.abs(samples).max())
 
 
 def recordings(cache: Path | None = None) -> Iterator[Clip]:

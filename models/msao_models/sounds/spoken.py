@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from msao_models.sounds.clip import Clip
 from msao_models.sounds.labels import RATE
-from msao_models.sounds.recordings import Clip, decode
+from msao_models.sounds.recordings import decode
 
 # Any text does: only that it is speech is learned.
 TRAIN_TEXTS = (

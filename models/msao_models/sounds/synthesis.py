@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from msao_models.sounds.clip import Clip, normalise
 from msao_models.sounds.labels import RATE
-from msao_models.sounds.recordings import Clip, normalise
 
 Signal = NDArray[np.float32]
 LENGTH = 2 * RATE
