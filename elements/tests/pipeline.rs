@@ -130,7 +130,7 @@ fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures()
     assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
 
     let refreshes = stats::<u64>(&element("draft"), "beta-refreshes");
-    assert!(refreshes >= 2, "{refreshes}");
+    assert!(refreshes >= 1, "{refreshes}");
     for reached in reached {
         assert_eq!(reached.load(Ordering::SeqCst) as u64, refreshes);
     }
@@ -202,6 +202,28 @@ fn a_gst_launch_line_publishes_and_ends_by_itself() {
     );
     assert!(text.contains("msao-draft, id=(string)street/"), "{text}");
     assert!(!text.contains("not acknowledged"), "{text}");
+}
+
+#[test]
+fn the_line_of_a_whole_rig_in_the_docs_runs() {
+    let plugin = plugin_folder();
+    let folder = model_with_senses();
+    let page = std::fs::read_to_string(workspace().join("docs/elements.md")).unwrap();
+    let page = page.replace("\\\n", " ");
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("MSAO_MODEL_DIR=model-that-hears "))
+        .expect("the line");
+    let output = gst("sh", &plugin)
+        .args(["-c", line])
+        .env("MSAO_MODEL_DIR", folder.path())
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("msao-draft, id=(string)car/"), "{text}");
 }
 
 #[test]
