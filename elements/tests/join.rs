@@ -409,3 +409,24 @@ fn a_pad_that_is_released_is_not_waited_for() {
     let window = rig.pull();
     assert_eq!((window.start_running_ns, window.frames_in), (0, 1));
 }
+
+#[test]
+fn the_greatest_times_do_no_harm() {
+    let most = (u64::MAX - 1).to_string();
+    let properties = [("stall-timeout", most.as_str())];
+    let mut rig = Rig::new(&["audio_0", "video_0"], false, true, &properties);
+    let at = |ns: u64, measured: &[std::sync::Arc<gstmsao::meta::Measured>]| {
+        let mut buffer = carrying(0, 100, measured);
+        let inner = buffer.get_mut().unwrap();
+        inner.set_pts(gst::ClockTime::from_nseconds(ns));
+        buffer
+    };
+    let mut camera = Camera::new();
+    let mut sound = Hops::new(Modality::Audio);
+    rig.push(0, at(u64::MAX - 9, &[sound.hop(500)]));
+    rig.push(1, at(u64::MAX - 5, &[camera.frame(&[])]));
+    rig.eos();
+    let window = rig.pull();
+    assert!(window.start_running_ns > u64::MAX - 1_000 * MS);
+    assert!(count(&window, "video_0") > 0);
+}

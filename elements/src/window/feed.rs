@@ -63,7 +63,7 @@ impl Feed {
 
     /// For so long nobody listened.
     pub fn excuse(&mut self, time: ClockTime) {
-        self.heard = self.heard.map(|heard| heard + time);
+        self.heard = self.heard.map(|heard| heard.saturating_add(time));
     }
 
     /// When the stream counts as stalled if nothing comes.
@@ -149,7 +149,8 @@ impl Feed {
     ) {
         if measured.is_empty() {
             // A stream's first hop must end first.
-            self.unmeasured += buffer.duration().unwrap_or_default();
+            let length = buffer.duration().unwrap_or_default();
+            self.unmeasured = self.unmeasured.saturating_add(length);
             if self.unmeasured > HOP {
                 stats.unusable += 1;
                 return;
@@ -171,7 +172,7 @@ impl Feed {
                 // One that comes again because the gate dropped the buffer that it ended in
                 // counts as of now, if its own window is over.
                 end: match ends <= start && running >= start {
-                    true => running + ClockTime::from_nseconds(1),
+                    true => running.saturating_add(ClockTime::from_nseconds(1)),
                     false => ends,
                 },
                 measured,
@@ -209,7 +210,7 @@ impl Feed {
 fn ends(hop: &Measured, buffer: &gst::BufferRef, running: ClockTime) -> ClockTime {
     match hop.end.zip(buffer.pts()) {
         Some((end, pts)) if end < pts => running.saturating_sub(pts - end),
-        Some((end, pts)) => running + (end - pts),
-        None => running + buffer.duration().unwrap_or_default(),
+        Some((end, pts)) => running.saturating_add(end - pts),
+        None => running.saturating_add(buffer.duration().unwrap_or_default()),
     }
 }
