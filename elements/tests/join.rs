@@ -380,6 +380,35 @@ fn while_a_window_is_on_its_way_no_stream_stalls() {
 }
 
 #[test]
+fn while_a_window_is_on_its_way_what_comes_of_the_next_is_taken() {
+    let mut rig = Rig::new(&["video_0", "video_1"], true, true, &[]);
+    let clock = rig.clock();
+    let (entered, on_its_way) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let src = rig.element.static_pad("src").unwrap();
+    src.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        entered.send(()).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        gst::PadProbeReturn::Remove
+    });
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(0, &[]));
+    assert_eq!(tick(&clock), 1_000);
+    on_its_way.recv().unwrap();
+    // More than a pad's queue holds: a camera that waited here would lose frames.
+    for ms in (1_000..1_800).step_by(100) {
+        rig.push(0, camera.buffer(ms, &[ms as usize / 100]));
+    }
+    go.send(()).unwrap();
+    assert_eq!(rig.pull().frames_in, 1);
+    assert_eq!(tick(&clock), 2_000);
+    let second = rig.pull();
+    assert_eq!((second.start_running_ns, second.frames_in), (1_000 * MS, 8));
+    assert_eq!(rig.stat("late"), 0);
+}
+
+#[test]
 fn after_a_flush_it_begins_anew() {
     let mut rig = Rig::new(&["video_0"], false, false, &[]);
     let mut camera = Camera::new();
