@@ -312,12 +312,7 @@ fn hops_know_where_they_end_and_take_the_beta_that_comes_from_downstream() {
         .collect();
     assert_eq!(ends, [500, 1_000]);
     assert_eq!(first[0].measurement.mas.beta, 1.0);
-    let event = gst::Structure::builder("msao-beta")
-        .field("video", 1.0f32)
-        .field("audio", 0.25f32)
-        .field("sensor", 0.5f32)
-        .build();
-    let event = gst::event::CustomUpstream::new(event);
+    let event = beta_event(1.0, 0.25, 0.5);
     assert!(fixture.harness.push_upstream_event(event.clone()));
     let mas = |hop: &Measured| {
         let m = &hop.measurement;

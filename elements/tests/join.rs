@@ -356,3 +356,106 @@ fn streams_share_the_budget_by_beta_which_goes_on_upstream() {
     assert_eq!(video.beta, 0.25);
     assert!((video.mas - (1.0 - 0.25 * worth)).abs() < 1e-6);
 }
+
+#[test]
+fn while_a_window_is_on_its_way_no_stream_stalls() {
+    let mut rig = Rig::new(&["video_0", "video_1"], true, true, &[]);
+    let clock = rig.clock();
+    // What is downstream takes three seconds over the first window.
+    let busy = clock.clone();
+    let src = rig.element.static_pad("src").unwrap();
+    src.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        busy.set_time(gst::ClockTime::from_seconds(4));
+        gst::PadProbeReturn::Remove
+    });
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(0, &[]));
+    assert_eq!(tick(&clock), 1_000);
+    assert_eq!(rig.pull().start_running_ns, 0);
+    rig.push(0, camera.buffer(1_000, &[2]));
+    // Four seconds have passed, of which it could be heard for one.
+    assert_eq!(tick(&clock), 4_000);
+    assert_eq!(rig.pull().start_running_ns, 1_000 * MS);
+    assert_eq!(rig.stat("stalls"), 0);
+}
+
+#[test]
+fn while_a_window_is_on_its_way_what_comes_of_the_next_is_taken() {
+    let mut rig = Rig::new(&["video_0", "video_1"], true, true, &[]);
+    let clock = rig.clock();
+    let (entered, on_its_way) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let src = rig.element.static_pad("src").unwrap();
+    src.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        entered.send(()).unwrap();
+        wait.lock().unwrap().recv().unwrap();
+        gst::PadProbeReturn::Remove
+    });
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(0, &[]));
+    assert_eq!(tick(&clock), 1_000);
+    on_its_way.recv().unwrap();
+    // More than a pad's queue holds: a camera that waited here would lose frames.
+    for ms in (1_000..1_800).step_by(100) {
+        rig.push(0, camera.buffer(ms, &[ms as usize / 100]));
+    }
+    go.send(()).unwrap();
+    assert_eq!(rig.pull().frames_in, 1);
+    assert_eq!(tick(&clock), 2_000);
+    let second = rig.pull();
+    assert_eq!((second.start_running_ns, second.frames_in), (1_000 * MS, 8));
+    assert_eq!(rig.stat("late"), 0);
+}
+
+#[test]
+fn after_a_flush_it_begins_anew() {
+    let mut rig = Rig::new(&["video_0"], false, false, &[]);
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(5_000, &[]));
+    rig.push(0, camera.buffer(5_100, &[]));
+    let pad = &mut rig.pads[0];
+    pad.push_event(gst::event::FlushStart::new());
+    pad.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    pad.push_event(gst::event::Segment::new(&segment));
+    rig.push(0, camera.buffer(300, &[]));
+    rig.eos();
+    let window = rig.pull();
+    assert_eq!((window.start_running_ns, window.frames_in), (0, 1));
+    assert_eq!(rig.stat("late"), 0);
+}
+
+#[test]
+fn a_pad_that_is_released_is_not_waited_for() {
+    let mut rig = Rig::new(&["video_0"], false, false, &[]);
+    let other = rig.element.request_pad_simple("audio_%u").unwrap();
+    assert_eq!(other.name(), "audio_0");
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(0, &[]));
+    rig.element.release_request_pad(&other);
+    rig.push(0, camera.buffer(1_000, &[4]));
+    let window = rig.pull();
+    assert_eq!((window.start_running_ns, window.frames_in), (0, 1));
+}
+
+#[test]
+fn the_greatest_times_do_no_harm() {
+    let most = (u64::MAX - 1).to_string();
+    let properties = [("stall-timeout", most.as_str())];
+    let mut rig = Rig::new(&["audio_0", "video_0"], false, true, &properties);
+    let at = |ns: u64, measured: &[std::sync::Arc<gstmsao::meta::Measured>]| {
+        let mut buffer = carrying(0, 100, measured);
+        let inner = buffer.get_mut().unwrap();
+        inner.set_pts(gst::ClockTime::from_nseconds(ns));
+        buffer
+    };
+    let mut camera = Camera::new();
+    let mut sound = Hops::new(Modality::Audio);
+    rig.push(0, at(u64::MAX - 9, &[sound.hop(500)]));
+    rig.push(1, at(u64::MAX - 5, &[camera.frame(&[])]));
+    rig.eos();
+    let window = rig.pull();
+    assert!(window.start_running_ns > u64::MAX - 1_000 * MS);
+    assert!(count(&window, "video_0") > 0);
+}

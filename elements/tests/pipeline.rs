@@ -4,6 +4,8 @@
 mod common;
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use broker::FeatureWindow;
 use broker::test_server::TestServer;
@@ -74,6 +76,84 @@ fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
     pipeline.set_state(gst::State::Null).unwrap();
 }
 
+#[test]
+fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures() {
+    init();
+    let folder = model_with_senses();
+    let line = format!(
+        "videotestsrc num-buffers=60 pattern=ball ! \
+         video/x-raw,format=I420,width=160,height=120,framerate=10/1 ! \
+         msaovideomas name=video ! msaogate ! queue ! window.video_0 \
+         audiotestsrc num-buffers=60 samplesperbuffer=1600 wave=pink-noise ! \
+         audio/x-raw,format=F32LE,rate=16000,channels=1 ! \
+         msaoaudiomas name=audio ! msaogate ! queue ! window.audio_0 \
+         msaosensorsrc location={} realtime=false ! \
+         msaosensormas name=sensor ! msaogate ! queue ! window.sensor_0 \
+         msaowindow name=window ! msaodraft name=draft beta-interval=2000000000 beta-budget=0 ! \
+         appsink name=sink sync=false",
+        workspace().join("testdata/imu.csv").display()
+    );
+    let pipeline = gst::parse::launch(&line)
+        .unwrap()
+        .downcast::<gst::Pipeline>()
+        .unwrap();
+    let element = |name: &str| pipeline.by_name(name).unwrap();
+    let meters = ["video", "audio", "sensor"];
+    for name in meters.into_iter().chain(["window", "draft"]) {
+        element(name).set_property("model", folder.path().to_str());
+    }
+    // What reaches the meters, and what gets past them.
+    let count = |name: &str, pad: &str| {
+        let events = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&events);
+        let pad = element(name).static_pad(pad).unwrap();
+        pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, move |_, info| {
+            if let Some(gst::PadProbeData::Event(event)) = &info.data
+                && event.structure().is_some_and(|s| s.name() == "msao-beta")
+            {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+            gst::PadProbeReturn::Ok
+        });
+        events
+    };
+    let reached = meters.map(|name| count(name, "src"));
+    let past = meters.map(|name| count(name, "sink"));
+    let sink = element("sink").downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut windows = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let buffer = sample.buffer_owned().unwrap();
+        windows.push(FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap());
+    }
+    let bus = pipeline.bus().unwrap();
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+
+    let refreshes = stats::<u64>(&element("draft"), "beta-refreshes");
+    assert!(refreshes >= 1, "{refreshes}");
+    for reached in reached {
+        assert_eq!(reached.load(Ordering::SeqCst) as u64, refreshes);
+    }
+    assert!(past.iter().all(|past| past.load(Ordering::SeqCst) == 0));
+    let first = &windows[0];
+    assert_eq!(first.modalities.len(), 3);
+    assert_eq!(first.tokens_possible, 49 + 32 + 28);
+    let betas: Vec<f32> = first.modalities.iter().map(|report| report.beta).collect();
+    assert!(betas.contains(&1.0), "{betas:?}");
+    for window in &windows {
+        assert!(window.draft.is_some());
+        // A single hop of the sensors has 14 positions.
+        assert!((14..=109).contains(&window.tokens.len()));
+        for report in &window.modalities {
+            assert!((0.01..=1.0).contains(&report.beta), "{report:?}");
+            assert!((0.0..=1.0).contains(&report.mas), "{report:?}");
+        }
+    }
+    assert_eq!(stats::<u64>(&element("window"), "late"), 0);
+    assert_eq!(stats::<u64>(&element("window"), "unusable"), 0);
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
 /// A folder with nothing but the plugin, as built for this test.
 fn plugin_folder() -> tempfile::TempDir {
     let deps = std::env::current_exe()
@@ -122,6 +202,28 @@ fn a_gst_launch_line_publishes_and_ends_by_itself() {
     );
     assert!(text.contains("msao-draft, id=(string)street/"), "{text}");
     assert!(!text.contains("not acknowledged"), "{text}");
+}
+
+#[test]
+fn the_line_of_a_whole_rig_in_the_docs_runs() {
+    let plugin = plugin_folder();
+    let folder = model_with_senses();
+    let page = std::fs::read_to_string(workspace().join("docs/elements.md")).unwrap();
+    let page = page.replace("\\\n", " ");
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix("MSAO_MODEL_DIR=model-that-hears "))
+        .expect("the line");
+    let output = gst("sh", &plugin)
+        .args(["-c", line])
+        .env("MSAO_MODEL_DIR", folder.path())
+        .current_dir(workspace())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("msao-draft, id=(string)car/"), "{text}");
 }
 
 #[test]

@@ -227,3 +227,18 @@ fn other_caps_are_not_negotiated() {
     harness.set_src_caps_str("video/x-raw,format=P010_10LE,width=64,height=48,framerate=10/1");
     assert_eq!(harness.push(timed(0)), Err(gst::FlowError::NotNegotiated));
 }
+
+#[test]
+fn mas_is_fused_with_the_beta_that_comes_from_downstream() {
+    let mut fixture = videomas(VideoFormat::I420);
+    assert_eq!(fixture.picture(16, 0).measurement.mas.beta, 1.0);
+    assert!(
+        fixture
+            .harness
+            .push_upstream_event(beta_event(0.25, 1.0, 1.0))
+    );
+    let measurement = &fixture.picture(16, 100).measurement;
+    assert_eq!(measurement.mas.beta, 0.25);
+    let worth = measurement.importance().mean().unwrap();
+    assert!((measurement.mas.mas - (1.0 - 0.25 * worth)).abs() < 1e-6);
+}

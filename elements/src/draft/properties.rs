@@ -93,6 +93,8 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecUInt64::builder("beta-interval")
                 .nick("Beta interval")
                 .blurb("Running time (ns) from one measurement of each modality's contribution (beta) to the next; 0 for never")
+                // The greatest value is no time.
+                .maximum(u64::MAX - 1)
                 .default_value(default.pace.interval.nseconds())
                 .mutable_playing()
                 .build(),

@@ -1,5 +1,6 @@
 //! One pad of `msaowindow`: what came in on it, and when it was last heard of.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use broker::Modality;
@@ -12,6 +13,9 @@ use crate::meta::{MasMeta, Measured};
 /// Length of a hop.
 pub(super) const HOP: ClockTime = ClockTime::from_mseconds(500);
 
+/// Hops of a stream that are remembered as taken.
+const KNOWN: usize = 32;
+
 /// A pad's stream as it comes in.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -22,8 +26,8 @@ pub(super) struct Feed {
     pub stalled: bool,
     /// Whether it comes at its own pace, once that is known.
     pub live: Option<bool>,
-    /// The latest hop taken.
-    last: Option<Arc<Measured>>,
+    /// The latest hops taken: what comes by the pad's queue may come after what came past it.
+    known: VecDeque<Arc<Measured>>,
     /// Hops that end in later windows than the buffer that brought them begins in.
     ahead: Vec<Hop>,
     /// What came in since the last measurement.
@@ -39,7 +43,7 @@ impl Feed {
             heard: None,
             stalled: false,
             live: None,
-            last: None,
+            known: VecDeque::new(),
             ahead: Vec::new(),
             unmeasured: ClockTime::ZERO,
             stream: None,
@@ -59,7 +63,7 @@ impl Feed {
 
     /// For so long nobody listened.
     pub fn excuse(&mut self, time: ClockTime) {
-        self.heard = self.heard.map(|heard| heard + time);
+        self.heard = self.heard.map(|heard| heard.saturating_add(time));
     }
 
     /// When the stream counts as stalled if nothing comes.
@@ -147,7 +151,8 @@ impl Feed {
     ) {
         if measured.is_empty() {
             // A stream's first hop must end first.
-            self.unmeasured += buffer.duration().unwrap_or_default();
+            let length = buffer.duration().unwrap_or_default();
+            self.unmeasured = self.unmeasured.saturating_add(length);
             if self.unmeasured > HOP {
                 stats.unusable += 1;
                 return;
@@ -157,20 +162,21 @@ impl Feed {
         }
         let mut late = running < start;
         for measured in measured {
-            if self
-                .last
-                .as_ref()
-                .is_some_and(|last| Arc::ptr_eq(last, &measured))
-            {
+            if self.known.iter().any(|known| Arc::ptr_eq(known, &measured)) {
                 continue;
             }
-            self.last = Some(Arc::clone(&measured));
-            // One that comes again because the gate dropped the buffer that it ended in
-            // counts as of now.
-            let into = measured.end.zip(buffer.pts());
-            let into = into.and_then(|(hop, pts)| hop.checked_sub(pts));
+            if self.known.len() == KNOWN {
+                self.known.pop_front();
+            }
+            self.known.push_back(Arc::clone(&measured));
+            let ends = ends(&measured, buffer, running);
             let hop = Hop {
-                end: running + into.unwrap_or_default().max(ClockTime::from_nseconds(1)),
+                // One that comes again because the gate dropped the buffer that it ended in
+                // counts as of now, if its own window is over.
+                end: match ends <= start && running >= start {
+                    true => running.saturating_add(ClockTime::from_nseconds(1)),
+                    false => ends,
+                },
                 measured,
             };
             if hop.end > start {
@@ -199,5 +205,14 @@ impl Feed {
     fn stream(&mut self) -> &mut Stream {
         let modality = self.modality;
         self.stream.get_or_insert_with(|| Stream::new(modality))
+    }
+}
+
+/// The running time at which a hop ends that comes on a buffer which begins at `running`.
+fn ends(hop: &Measured, buffer: &gst::BufferRef, running: ClockTime) -> ClockTime {
+    match hop.end.zip(buffer.pts()) {
+        Some((end, pts)) if end < pts => running.saturating_sub(pts - end),
+        Some((end, pts)) => running.saturating_add(end - pts),
+        None => running.saturating_add(buffer.duration().unwrap_or_default()),
     }
 }

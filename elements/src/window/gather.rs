@@ -182,7 +182,7 @@ impl Gather {
             let ended = seen.waiting.is_empty() && seen.ended;
             return if ended { Step::Eos } else { Step::NeedData };
         };
-        let over = |now: ClockTime| now >= end + moment.latency;
+        let over = |now: ClockTime| now >= end.saturating_add(moment.latency);
         let deadline = self.live() && moment.now.is_some_and(over);
         if !self.complete(&seen) && !deadline {
             return Step::NeedData;
@@ -205,16 +205,16 @@ impl Gather {
         self.start = Some(new);
         let duration = self.duration;
         for feed in self.feeds.values_mut() {
-            feed.close(new + duration);
+            feed.close(new.saturating_add(duration));
         }
         lock(stats).skipped += (new - start).nseconds() / duration.nseconds();
         Step::Skipped
     }
 
     fn close(&mut self, start: ClockTime, end: ClockTime) -> Closed {
-        let next = start + self.duration;
+        let next = start.saturating_add(self.duration);
         self.start = Some(next);
-        let next_end = next + self.duration;
+        let next_end = next.saturating_add(self.duration);
         let feeds = self.feeds.iter_mut();
         let streams = feeds.filter_map(|(pad, feed)| Some((pad.clone(), feed.close(next_end)?)));
         Closed {
@@ -283,7 +283,7 @@ impl Gather {
                 continue;
             };
             let until = feed.patience(moment.timeout);
-            let until = until.map(|until| until + moment.latency);
+            let until = until.map(|until| until.saturating_add(moment.latency));
             if until.is_some_and(|until| moment.now.is_some_and(|now| now >= until)) {
                 feed.stalled = true;
                 lock(stats).stalls += 1;
@@ -317,7 +317,7 @@ impl Gather {
     }
 
     fn window(&self) -> Option<(ClockTime, ClockTime)> {
-        self.start.map(|start| (start, start + self.duration))
+        (self.start).map(|start| (start, start.saturating_add(self.duration)))
     }
 
     fn feed(&mut self, pad: &gst_base::AggregatorPad) -> &mut Feed {
@@ -326,7 +326,7 @@ impl Gather {
     }
 
     fn reach(&mut self, running: ClockTime, length: Option<ClockTime>) {
-        let over = length.map(|length| running + length);
+        let over = length.map(|length| running.saturating_add(length));
         self.latest = self.latest.max(over);
     }
 

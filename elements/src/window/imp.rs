@@ -170,8 +170,9 @@ impl ElementImpl for Window {
     }
 
     fn release_pad(&self, pad: &gst::Pad) {
-        lock(&self.gather).remove(&pad.name());
+        let name = pad.name();
         self.parent_release_pad(pad);
+        lock(&self.gather).remove(&name);
     }
 }
 

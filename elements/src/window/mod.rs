@@ -1,9 +1,15 @@
 //! `msaowindow`: gathers a rig's streams into windows of what is worth sending.
 //!
 //! Windows are `duration` long and aligned to multiples of it in running time. Of each
-//! stream one frame is encoded: of the kept ones the latest whose worth (1 − MAS, against
+//! camera one frame is encoded: of the kept ones the latest whose worth (1 − MAS, against
 //! what was sent by now) is within 5 % of the greatest, so that it shows what is new and
-//! how things stand at the end. A window of which nothing was kept is counted, not made.
+//! how things stand at the end. Of sound and sensors come the hops that end in the window.
+//! All streams share one budget of tokens by β, which comes from the draft model as the
+//! event [`msao-beta`](crate::beta). A window of which nothing was kept is counted, not
+//! made.
+//!
+//! A stream that delivers nothing for `stall-timeout` does not hold the others, whether it
+//! is live or not.
 //!
 //! ```shell
 //! gst-launch-1.0 filesrc location=street.avi ! decodebin ! videoconvert ! \

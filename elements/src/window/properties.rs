@@ -193,6 +193,8 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecUInt64::builder("stall-timeout")
                 .nick("Stall timeout")
                 .blurb("A stream that delivers nothing for so long (ns) does not hold the others; 0 for never")
+                // The greatest value is no time.
+                .maximum(u64::MAX - 1)
                 .default_value(default.stall_timeout.nseconds())
                 .mutable_playing()
                 .build(),
