@@ -27,6 +27,8 @@ const GATE: gate::Settings = gate::Settings {
     hysteresis: 0.01,
     min_interval: Duration::ZERO,
     max_gap: Duration::from_secs(10),
+    thin_interval: None,
+    budget: 0.0,
 };
 
 #[derive(Default)]

@@ -11,7 +11,8 @@ from .encoder import GRID, TOKEN_SIZE
 # Positions of each modality in a window, in the order in which they are read: 7 x 7 patches of a frame; 4 bands by 4
 # quarters of 2 hops of sound; 7 channels by 2 halves of 2 hops of sensors.
 PLACES = {"video": GRID * GRID, "audio": 2 * 16, "sensor": 2 * 14}
-ALL_PLACES = sum(PLACES.values())
+# Matrices of the full model's layers that are stored in 4 bits; the others are in 8.
+FOUR_BITS = ("gate", "up")
 
 
 @dataclass(frozen=True)

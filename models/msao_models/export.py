@@ -21,7 +21,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQua
 from torch import Tensor, nn
 
 from . import restore
-from .decoder import Captioner, Decoder, Shape, draft_shape
+from .decoder import FOUR_BITS, Captioner, Decoder, Shape, draft_shape
 from .encoder import GRID, MEAN, STD, TOKEN_SIZE, Encoder
 from .generate import MAX_CAPTION, SUPPRESSED
 from .pieces import ANSWER, BOS, EOS, PAD, PROMPT
@@ -75,14 +75,15 @@ def halve(path: Path) -> None:
     onnx.save(model, path)
 
 
-def quantise_matmuls(path: Path, bits: int) -> None:
-    """Weights of every MatMul in blocks of 32 (MatMulNBits), of `bits` bits in the layers and 8 in the last one, which
-    picks the words; activations in int8 a row, so that a row's result does not depend on the rows beside it."""
-    last = "/decoder/MatMul"
+def quantise_matmuls(path: Path, four_bits: tuple[str, ...]) -> None:
+    """Weights of every MatMul as MatMulNBits in blocks of 32: the layers' matrices of these names in 4 bits, all others in 8.
+    Activations are int8 a row, so that a row's result does not depend on the rows beside it: in blocks of 128 it did."""
     model = onnx.load(path)
     names = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    for width, excluded in ((bits, [last]), (8, [name for name in names if name != last])):
-        config = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4, bits=width)
+    narrow = [name for name in names if name.split("/")[-2] in four_bits]
+    wide = [name for name in names if name not in narrow]
+    for bits, excluded in ((4, wide), (8, narrow)):
+        config = DefaultWeightOnlyQuantConfig(block_size=32, is_symmetric=True, accuracy_level=4, bits=bits)
         quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=excluded, algo_config=config)
         quantizer.process()
         model = quantizer.model.model
@@ -159,7 +160,7 @@ def export_senses(path: Path, folder: Path) -> dict:
     return {"audio_encoder": heard, "sensor_encoder": felt | {"channels": list(CHANNELS), "rate": 100}}
 
 
-def export_captioner(model: Captioner, name: str, encoders: dict, bits: int, watch: bool, tokenizer: Path, folder: Path) -> None:
+def export_captioner(model: Captioner, name: str, encoders: dict, four_bits: tuple[str, ...], watch: bool, tokenizer: Path, folder: Path) -> None:
     shape = model.decoder.shape
     shutil.copy(tokenizer, folder / "tokenizer.json")
     embedding_graph(model.decoder.embeddings.weight.detach().numpy(), folder / "embed_tokens.onnx")
@@ -194,7 +195,7 @@ def export_captioner(model: Captioner, name: str, encoders: dict, bits: int, wat
     )
     decoder = folder / "decoder_model_merged.onnx"
     export(WithCache(model.decoder, watch), example, inputs, outputs, decoder)
-    quantise_matmuls(decoder, bits)
+    quantise_matmuls(decoder, four_bits)
 
     config = {
         "model_type": "msao",
@@ -254,7 +255,6 @@ def main() -> None:
     parser.add_argument("--senses", type=Path, help="what `senses` wrote; without it the models only see")
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--full-bits", type=int, default=4)
     parser.add_argument("--version", default="v2")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -277,8 +277,8 @@ def main() -> None:
     if arguments.senses:
         encoders |= export_senses(arguments.senses, edge)
     check_vision(encoder, edge)
-    export_captioner(draft, f"msao-edge-{version}", encoders, 8, True, arguments.tokenizer, edge)
-    export_captioner(full, f"msao-cloud-{version}", encoders, arguments.full_bits, False, arguments.tokenizer, cloud)
+    export_captioner(draft, f"msao-edge-{version}", encoders, (), True, arguments.tokenizer, edge)
+    export_captioner(full, f"msao-cloud-{version}", encoders, FOUR_BITS, False, arguments.tokenizer, cloud)
     for path in sorted(arguments.out.rglob("*.*")):
         print(f"{path.stat().st_size / 2**20:7.2f} MiB  {path.relative_to(arguments.out)}")
 

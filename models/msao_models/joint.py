@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import export, parallel
-from .decoder import ALL_PLACES, PLACES, Captioner
+from .decoder import FOUR_BITS, PLACES, Captioner
 from .encoder import Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
 from .material import Material, Sample
@@ -36,8 +36,6 @@ from .pieces import ANSWER, BOS, EOS, PAD
 from .train import RoundedWeights, random_kept, step
 
 QUESTION_WEIGHT = 2.0
-# Matrices of a layer that are stored in 4 bits; the others are in 8.
-FOUR_BITS = ("gate", "up")
 
 
 class Clock:
