@@ -26,7 +26,7 @@ lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-bench: build bench-gate bench-cost ## timings of each stage on this machine, and whether the gate finds events
+bench: build bench-gate bench-tokens bench-cost ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames

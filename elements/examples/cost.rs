@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mas::{Measurement, Meter, MeterSettings, gate, luma};
-use mllm::frame::{Colour, Format, Matrix, Plane, Range};
 use mllm::{
     Agreement, CaptionModel, Frame, ModalTokens, Options, Probe, ProbeOutput, Provider, Tokens,
     Trunk,
@@ -102,7 +101,7 @@ fn main() -> Result<()> {
                 Some((at, carried, seen))
             }
             _ => {
-                let frame = frame(&data, width, height)?;
+                let frame = Frame::i420(width as u32, height as u32, &data)?;
                 let seen = t1.time(|| probe.run(&frame))?;
                 let measurement = formulas.time(|| meter.measure(seen.grid.view()));
                 Some((running, measurement, seen))
@@ -133,28 +132,4 @@ fn main() -> Result<()> {
         stages.join(", ")
     );
     Ok(())
-}
-
-fn frame(data: &[u8], width: usize, height: usize) -> Result<Frame<'_>> {
-    let (luma, chroma) = (width * height, width * height / 4);
-    let plane = |from: usize, length: usize, stride| Plane {
-        data: &data[from..from + length],
-        stride,
-    };
-    let planes = [
-        plane(0, luma, width),
-        plane(luma, chroma, width / 2),
-        plane(luma + chroma, chroma, width / 2),
-    ];
-    let colour = Colour {
-        matrix: Matrix::Bt601,
-        range: Range::Limited,
-    };
-    Ok(Frame::new(
-        Format::I420,
-        width as u32,
-        height as u32,
-        &planes,
-        colour,
-    )?)
 }

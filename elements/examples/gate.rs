@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mas::{Measurement, Meter, MeterSettings, luma};
-use mllm::frame::{Colour, Format, Matrix, Plane, Range};
 use mllm::{Frame, Options, Probe, Provider};
 use ndarray::Array2;
 
@@ -70,7 +69,9 @@ fn main() -> Result<()> {
                     return Ok(grid.clone());
                 }
                 let begun = Instant::now();
-                let seen = probe.run(&frame(&data, width, height)?)?.grid;
+                let seen = probe
+                    .run(&Frame::i420(width as u32, height as u32, &data)?)?
+                    .grid;
                 t1.push(begun.elapsed());
                 grid = Some(seen.clone());
                 Ok(seen)
@@ -133,28 +134,4 @@ impl Run {
         }
         Ok(())
     }
-}
-
-fn frame(data: &[u8], width: usize, height: usize) -> Result<Frame<'_>> {
-    let (luma, chroma) = (width * height, width * height / 4);
-    let plane = |from: usize, length: usize, stride| Plane {
-        data: &data[from..from + length],
-        stride,
-    };
-    let planes = [
-        plane(0, luma, width),
-        plane(luma, chroma, width / 2),
-        plane(luma + chroma, chroma, width / 2),
-    ];
-    let colour = Colour {
-        matrix: Matrix::Bt601,
-        range: Range::Limited,
-    };
-    Ok(Frame::new(
-        Format::I420,
-        width as u32,
-        height as u32,
-        &planes,
-        colour,
-    )?)
 }

@@ -242,3 +242,10 @@ fn mas_is_fused_with_the_beta_that_comes_from_downstream() {
     let worth = measurement.importance().mean().unwrap();
     assert!((measurement.mas.mas - (1.0 - 0.25 * worth)).abs() < 1e-6);
 }
+
+#[test]
+fn a_time_without_end_is_taken_for_the_longest() {
+    init();
+    let element = gst::parse::launch(&format!("msaovideomas heartbeat={}", u64::MAX)).unwrap();
+    assert_eq!(element.property::<u64>("heartbeat"), u64::MAX - 1);
+}

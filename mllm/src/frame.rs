@@ -170,6 +170,24 @@ impl<'a> Frame<'a> {
         )
     }
 
+    /// A frame in I420 without padding, as raw video files hold it: BT.601, limited range; both sides even.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] if it is empty or `data` holds fewer than `width * height * 3 / 2` bytes.
+    pub fn i420(width: u32, height: u32, data: &'a [u8]) -> Result<Self> {
+        let (stride, luma) = (width as usize, width as usize * height as usize);
+        let plane = |from: usize, stride| Plane {
+            data: data.get(from..).unwrap_or_default(),
+            stride,
+        };
+        let planes = [
+            plane(0, stride),
+            plane(luma, stride / 2),
+            plane(luma + luma / 4, stride / 2),
+        ];
+        Self::new(Format::I420, width, height, &planes, Colour::default())
+    }
+
     /// Its format.
     pub fn format(&self) -> Format {
         self.format

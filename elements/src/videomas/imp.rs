@@ -74,6 +74,7 @@ impl ObjectImpl for VideoMas {
                 glib::ParamSpecUInt64::builder("heartbeat")
                     .nick("Heartbeat")
                     .blurb("The probe runs at least once in this time (ns), whatever T0 says")
+                    .maximum(u64::MAX - 1)
                     .default_value(default.heartbeat.nseconds())
                     .mutable_playing()
                     .build(),

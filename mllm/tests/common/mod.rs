@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mllm::frame::{Colour, Format, Frame, Plane};
+use mllm::Frame;
 use rand_core::Rng;
 use rand_pcg::Pcg32;
 
@@ -66,14 +66,7 @@ pub fn pictures(media: &str, count: usize, per_second: u32) -> Vec<Vec<u8>> {
 }
 
 pub fn frame(picture: &[u8]) -> Frame<'_> {
-    let (y, chroma) = picture.split_at((WIDTH * HEIGHT) as usize);
-    let (u, v) = chroma.split_at(chroma.len() / 2);
-    let plane = |data, stride: u32| Plane {
-        data,
-        stride: stride as usize,
-    };
-    let planes = [plane(y, WIDTH), plane(u, WIDTH / 2), plane(v, WIDTH / 2)];
-    Frame::new(Format::I420, WIDTH, HEIGHT, &planes, Colour::default()).unwrap()
+    Frame::i420(WIDTH, HEIGHT, picture).unwrap()
 }
 
 /// A random subset of `count` positions: at least one, most of them seldom.
