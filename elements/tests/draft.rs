@@ -184,33 +184,26 @@ fn a_model_that_does_not_load_is_an_error_that_names_the_file() {
 struct Sensing {
     harness: Harness,
     element: gst::Element,
-    folder: tempfile::TempDir,
 }
 
 fn sensing(properties: &[(&str, &str)]) -> Sensing {
     init();
-    let folder = model_with_senses();
-    let element = make("msaodraft");
-    element.set_property("model", folder.path().to_str());
+    let element = make_with_model("msaodraft");
     for (name, value) in properties {
         element.set_property_from_str(name, value);
     }
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
     harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
-    Sensing {
-        harness,
-        element,
-        folder,
-    }
+    Sensing { harness, element }
 }
 
 impl Sensing {
     fn config(&self) -> mllm::Config {
-        mllm::Config::load(self.folder.path()).unwrap()
+        mllm::Config::load(model().as_ref()).unwrap()
     }
 
     fn model(&self) -> mllm::CaptionModel {
-        mllm::CaptionModel::load(self.folder.path(), mllm::Provider::Cpu).unwrap()
+        mllm::CaptionModel::load(model().as_ref(), mllm::Provider::Cpu).unwrap()
     }
 
     /// A window of picture, sound and sensors that starts at so many seconds.

@@ -9,7 +9,6 @@ use broker::Modality;
 use common::*;
 use gst_check::Harness;
 use gstmsao::meta::{Features, MasMeta, Measured};
-use tempfile::TempDir;
 
 /// Samples of a hop.
 const AUDIO_HOP: usize = 8_000;
@@ -25,17 +24,12 @@ struct Fixture {
     element: gst::Element,
     rate: u64,
     channels: usize,
-    _model: TempDir,
 }
 
 impl Fixture {
     fn new(element: &str, caps: &str) -> Self {
         init();
-        let model = model_with_senses();
-        let element = gst::ElementFactory::make(element)
-            .property("model", model.path().to_str().unwrap())
-            .build()
-            .unwrap();
+        let element = make_with_model(element);
         let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
         harness.set_src_caps_str(caps);
         let sound = caps.starts_with("audio");
@@ -44,7 +38,6 @@ impl Fixture {
             element,
             rate: if sound { 16_000 } else { 100 },
             channels: if sound { 1 } else { CHANNELS },
-            _model: model,
         }
     }
 
@@ -258,11 +251,7 @@ fn other_channels_than_the_models_are_refused_and_named() {
             "a,b,c",
         ),
     ] {
-        let model = model_with_senses();
-        let element = gst::ElementFactory::make("msaosensormas")
-            .property("model", model.path().to_str().unwrap())
-            .build()
-            .unwrap();
+        let element = make_with_model("msaosensormas");
         let bus = bus(&element);
         let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
         harness.set_src_caps_str(&caps);

@@ -9,7 +9,6 @@ use common::*;
 use gst::prelude::*;
 use gst_check::{Harness, TestClock};
 use mas::select::{Want, share};
-use tempfile::TempDir;
 
 const VIDEO: &str = "video/x-raw,format=I420,width=64,height=48,framerate=10/1";
 const SOUND: &str = "audio/x-raw,format=F32LE,rate=16000,channels=1,layout=interleaved";
@@ -18,7 +17,6 @@ const SENSORS: &str =
 
 struct Rig {
     element: gst::Element,
-    _model: TempDir,
     /// The first also pulls the windows.
     pads: Vec<Harness>,
 }
@@ -26,11 +24,7 @@ struct Rig {
 impl Rig {
     fn new(pads: &[&str], live: bool, clock: bool, properties: &[(&str, &str)]) -> Self {
         init();
-        let model = model_with_senses();
-        let element = gst::ElementFactory::make("msaowindow")
-            .property("model", model.path().to_str().unwrap())
-            .build()
-            .unwrap();
+        let element = make_with_model("msaowindow");
         for (name, value) in properties {
             element.set_property_from_str(name, value);
         }
@@ -51,7 +45,6 @@ impl Rig {
         }
         Self {
             element,
-            _model: model,
             pads: made,
         }
     }

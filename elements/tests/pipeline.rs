@@ -79,7 +79,6 @@ fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
 #[test]
 fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures() {
     init();
-    let folder = model_with_senses();
     let line = format!(
         "videotestsrc num-buffers=60 pattern=ball ! \
          video/x-raw,format=I420,width=160,height=120,framerate=10/1 ! \
@@ -100,7 +99,7 @@ fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures()
     let element = |name: &str| pipeline.by_name(name).unwrap();
     let meters = ["video", "audio", "sensor"];
     for name in meters.into_iter().chain(["window", "draft"]) {
-        element(name).set_property("model", folder.path().to_str());
+        element(name).set_property("model", model());
     }
     // What reaches the meters, and what gets past them.
     let count = |name: &str, pad: &str| {
@@ -202,28 +201,6 @@ fn a_gst_launch_line_publishes_and_ends_by_itself() {
     );
     assert!(text.contains("msao-draft, id=(string)street/"), "{text}");
     assert!(!text.contains("not acknowledged"), "{text}");
-}
-
-#[test]
-fn the_line_of_a_whole_rig_in_the_docs_runs() {
-    let plugin = plugin_folder();
-    let folder = model_with_senses();
-    let page = std::fs::read_to_string(workspace().join("docs/elements.md")).unwrap();
-    let page = page.replace("\\\n", " ");
-    let line = page
-        .lines()
-        .find_map(|line| line.strip_prefix("MSAO_MODEL_DIR=model-that-hears "))
-        .expect("the line");
-    let output = gst("sh", &plugin)
-        .args(["-c", line])
-        .env("MSAO_MODEL_DIR", folder.path())
-        .current_dir(workspace())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
-    assert!(text.contains("msao-draft, id=(string)car/"), "{text}");
 }
 
 #[test]

@@ -57,24 +57,6 @@ pub fn model_copy() -> tempfile::TempDir {
     folder
 }
 
-/// A model folder whose model hears and feels, with random weights.
-pub fn model_with_senses() -> tempfile::TempDir {
-    let folder = model_copy();
-    let fixtures = workspace().join("testdata/encoders");
-    for entry in std::fs::read_dir(&fixtures).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
-    let read = |path| -> serde_json::Map<String, serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    };
-    let path = folder.path().join("config.json");
-    let mut config = read(path.clone());
-    config.extend(read(fixtures.join("hops.json")));
-    std::fs::write(path, serde_json::to_vec(&config).unwrap()).unwrap();
-    folder
-}
-
 pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
@@ -222,23 +204,18 @@ pub struct Hops {
 }
 
 impl Hops {
-    /// Of the encoder that `model_with_senses` has for the modality.
+    /// Of the edge model's encoder for the modality.
     pub fn new(modality: broker::Modality) -> Self {
-        let hops = std::fs::read(workspace().join("testdata/encoders/hops.json")).unwrap();
-        let hops: serde_json::Value = serde_json::from_slice(&hops).unwrap();
-        let (key, positions) = match modality {
-            broker::Modality::Audio => ("audio_encoder", 16),
-            _ => ("sensor_encoder", 14),
+        let config = mllm::Config::load(model().as_ref()).unwrap();
+        let hops = match modality {
+            broker::Modality::Audio => config.audio_encoder.unwrap(),
+            _ => config.sensor_encoder.unwrap(),
         };
-        let text = |field: &str| hops[key][field].as_str().unwrap().to_owned();
         Self {
             modality,
-            positions,
+            positions: hops.tokens,
             meter: Arc::new(Mutex::new(Meter::new(MeterSettings::default()).unwrap())),
-            encoder: Arc::new(mllm::EncoderId {
-                id: text("id"),
-                sha256: text("sha256"),
-            }),
+            encoder: Arc::new(hops.encoder),
             count: 0,
         }
     }

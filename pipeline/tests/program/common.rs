@@ -67,27 +67,10 @@ pub fn plugin_folder() -> tempfile::TempDir {
     folder
 }
 
-/// The edge model and the full model, which hear and feel. While those that ship do not, both are a copy in `folder` of
-/// the edge model with encoders of random weights.
-pub fn models_with_senses(folder: &Path) -> (PathBuf, PathBuf) {
-    let read = |path: &Path| -> serde_json::Map<String, serde_json::Value> {
-        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-    };
+/// The folders of the edge model and the full model.
+pub fn models() -> (PathBuf, PathBuf) {
     let ships = |name: &str| root().join("testdata/models").join(name);
-    let (edge, full) = (ships("msao-edge"), ships("msao-cloud"));
-    let mut config = read(&edge.join("config.json"));
-    if config.contains_key("audio_encoder") {
-        return (edge, full);
-    }
-    let encoders = root().join("testdata/encoders");
-    config.extend(read(&encoders.join("hops.json")));
-    let copy = copy_of(&edge, folder);
-    for entry in std::fs::read_dir(encoders).unwrap().flatten() {
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
-    }
-    let text = serde_json::to_vec(&config).unwrap();
-    std::fs::write(copy.join("config.json"), text).unwrap();
-    (copy.clone(), copy)
+    (ships("msao-edge"), ships("msao-cloud"))
 }
 
 /// A copy in `folder` of the model folder `model`.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{models_with_senses, plugin_folder, root, texts};
+use crate::common::{models, plugin_folder, root, texts};
 use broker::test_server::TestServer;
 
 /// Every command in a fenced block of `page` that begins with `program`, its continuation lines joined.
@@ -20,8 +20,7 @@ fn commands(page: &str, program: &str) -> Vec<String> {
 fn gst_launch_lines_run() {
     let server = TestServer::start();
     let folder = plugin_folder();
-    let models = tempfile::tempdir().unwrap();
-    let (model, _) = models_with_senses(models.path());
+    let (model, _) = models();
     // Lines that write files write them into a folder of their own.
     let work = tempfile::tempdir().unwrap();
     for name in [".cache", "testdata"] {

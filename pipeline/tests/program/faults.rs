@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{copy_of, media, models_with_senses, msao, processes_of, root, texts};
+use crate::common::{copy_of, media, models, msao, processes_of, root, texts};
 
 /// Runs `msao` to its failure and gives what it said.
 fn fails(folder: &Path, arguments: &[&str]) -> String {
@@ -78,7 +78,7 @@ fn a_video_without_frames() {
 fn a_video_without_sound_and_a_recording_that_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("edge.toml");
-    let (model, _) = models_with_senses(folder.path());
+    let (model, _) = models();
     let edge = |streams: &str| {
         let head = format!("rig = 'car'\nmodel = '{}'\n", model.display());
         std::fs::write(&config, format!("{head}{streams}")).unwrap();

@@ -10,7 +10,7 @@ use broker::connect::AtStart;
 use broker::test_server::TestServer;
 use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
 
-use crate::common::{media, models_with_senses, msao, plugin_folder, root, texts};
+use crate::common::{media, models, msao, plugin_folder, root, texts};
 
 const ALL: [Modality; 3] = [Modality::Video, Modality::Audio, Modality::Sensor];
 
@@ -49,7 +49,7 @@ impl Drop for Killed {
 async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start();
-    let (model, full) = models_with_senses(folder.path());
+    let (model, full) = models();
     let edge = config(folder.path(), &model, &server.url());
     let cloud = folder.path().join("cloud.toml");
     let text = format!(
@@ -126,7 +126,7 @@ async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
 fn the_printed_line_runs_in_gst_launch() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::start();
-    let (model, _) = models_with_senses(folder.path());
+    let (model, _) = models();
     let config = config(folder.path(), &model, &server.url());
     let printed = msao(folder.path())
         .args(["edge", "--print-pipeline", "--config"])
@@ -157,7 +157,7 @@ fn the_printed_line_runs_in_gst_launch() {
 #[test]
 fn the_demo_shows_all_three() {
     let folder = tempfile::tempdir().unwrap();
-    let (model, full) = models_with_senses(folder.path());
+    let (model, full) = models();
     let output = msao(folder.path())
         .args(["demo", "--scene", "rig", "--fast", "--agreement", "exact"])
         .arg("--video")
