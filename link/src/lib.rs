@@ -5,6 +5,7 @@
 //! two network namespaces where the machine allows ([`Mode::Tun`]), or by a TCP proxy on loopback
 //! ([`Mode::Proxy`]). `docs/benchmarks.md` says what each can and cannot do.
 
+mod accept;
 mod device;
 mod direction;
 mod link;

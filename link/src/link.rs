@@ -5,10 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    runtime::{Builder, Runtime},
-    sync::oneshot,
-};
+use tokio::{runtime::Builder, sync::oneshot};
 
 use crate::{
     device::MTU,
@@ -183,14 +180,10 @@ impl Link {
 
     fn tun(spec: &Spec) -> io::Result<Self> {
         let namespaces = Namespaces::new(spec.congestion.as_deref())?;
-        let runtime = runtime()?;
         let pair = pair(spec, OnLoss::Drop);
-        let tun = {
-            let _entered = runtime.enter();
-            Tun::new(&namespaces, spec.server, Arc::clone(&pair))?
-        };
+        let tun = Tun::new(&namespaces, spec.server, Arc::clone(&pair))?;
         let address = tun.address;
-        let (stop, thread) = spawn(runtime, tun.serve(spec.server))?;
+        let (stop, thread) = spawn(tun.serve(spec.server))?;
         Ok(Self {
             address,
             kind: Kind::Tun {
@@ -204,15 +197,11 @@ impl Link {
     }
 
     fn proxy(spec: &Spec, because: Option<String>) -> io::Result<Self> {
-        let runtime = runtime()?;
-        let listener = {
-            let _entered = runtime.enter();
-            proxy::listen()?
-        };
+        let listener = proxy::listen()?;
         let address = listener.local_addr()?;
         let pair = pair(spec, OnLoss::Late);
         let serve = proxy::serve(listener, spec.server, Arc::clone(&pair));
-        let (stop, thread) = spawn(runtime, serve)?;
+        let (stop, thread) = spawn(serve)?;
         Ok(Self {
             address,
             kind: Kind::Proxy { because },
@@ -291,10 +280,6 @@ impl Drop for Link {
     }
 }
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
-}
-
 fn pair<T>(spec: &Spec, on_loss: OnLoss) -> Arc<Pair<T>> {
     let direction =
         |trace: &Trace, seed| Direction::new(trace.clone(), spec.queue_bytes, on_loss, seed);
@@ -311,10 +296,10 @@ fn set<T>(pair: &Pair<T>, up: Trace, down: Trace) {
 
 /// Runs `serve` on a thread of its own until the sender is dropped.
 fn spawn(
-    runtime: Runtime,
     serve: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<(oneshot::Sender<()>, JoinHandle<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let work = move || {
         runtime.block_on(async {
             tokio::select! {

@@ -2,22 +2,25 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use tokio::{
     io::AsyncWriteExt,
     net::{
-        TcpListener, TcpSocket, TcpStream,
+        TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
 };
 
-use crate::direction::{Direction, Pair};
+use crate::{
+    accept::accept,
+    direction::{Direction, Pair},
+};
 
 /// What goes through the link at once, as large as the payload of a TCP packet on Ethernet.
 const PIECE: usize = 1448;
@@ -42,10 +45,11 @@ enum Arrived {
 
 /// Listens on a free port of loopback.
 pub fn listen() -> io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
-    socket.listen(1024)
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // Connections inherit it.
+    set_socket_recv_buffer_size(&listener, RECEIVE_BUFFER as usize)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Passes every connection on to `server`, without end.
@@ -54,29 +58,20 @@ pub async fn serve(listener: TcpListener, server: SocketAddr, pair: Arc<Pair<Pie
         // Whoever was to receive it is gone: so is the connection.
         let _ = piece.to.send(piece.what);
     };
-    let accept = async {
-        // Dropped with this future, the set stops every connection.
-        let mut connections = JoinSet::new();
-        loop {
-            match listener.accept().await {
-                Ok((client, _)) if !pair.is_cut() => {
-                    connections.spawn(connection(client, server, Arc::clone(&pair)));
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "link: a connection could not be accepted");
-                    tokio::task::yield_now().await;
-                }
-            }
-            while connections.try_join_next().is_some() {}
-        }
-    };
-    tokio::join!(pair.up.run(deliver), pair.down.run(deliver), accept);
+    let serve = |client| connection(client, server, Arc::clone(&pair));
+    tokio::join!(
+        pair.up.run(deliver),
+        pair.down.run(deliver),
+        accept(listener, serve)
+    );
 }
 
 /// One connection, until both sides have ended it, one has failed, or the link is cut.
 async fn connection(client: TcpStream, server: SocketAddr, pair: Arc<Pair<Piece>>) {
     let (mut up_cuts, mut down_cuts) = (pair.up.cuts(), pair.down.cuts());
+    if pair.is_cut() {
+        return;
+    }
     let through = async {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;

@@ -3,14 +3,15 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
 };
 
 use bytes::Bytes;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::{
+    accept::accept,
     device::{Device, Reader},
     direction::{Direction, Pair},
     namespace::{Namespace, explained},
@@ -54,7 +55,7 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Must be called within a tokio runtime. Clients reach `server`, which listens on loopback
+    /// Clients reach `server`, which listens on loopback
     /// outside, at the same port of the server's namespace.
     pub fn new(
         namespaces: &Namespaces,
@@ -64,7 +65,7 @@ impl Tun {
         let address = SocketAddr::from((SERVER_ADDRESS, server.port()));
         let client_end = Device::open(&namespaces.client, CLIENT)?;
         let server_end = Device::open(&namespaces.server, SERVER)?;
-        let listen = || std::net::TcpListener::bind(address);
+        let listen = || TcpListener::bind(address);
         let listener = namespaces.server.run(listen)?.map_err(|error| {
             let what = format!("cannot listen at {address} in the server's namespace");
             explained(&what, &error)
@@ -79,7 +80,7 @@ impl Tun {
             client: client_end,
             server: server_end,
             _readers: readers,
-            listener: TcpListener::from_std(listener)?,
+            listener,
             pair,
             address,
         })
@@ -95,7 +96,7 @@ impl Tun {
         tokio::join!(
             self.pair.up.run(|packet| send(&self.server, packet)),
             self.pair.down.run(|packet| send(&self.client, packet)),
-            bridge(&self.listener, server),
+            accept(self.listener, |client| connection(client, server)),
         );
     }
 }
@@ -106,23 +107,6 @@ fn push(link: &Direction<Bytes>, packet: &[u8]) {
 }
 
 /// From the server's namespace to the server outside, unshaped.
-async fn bridge(listener: &TcpListener, server: SocketAddr) {
-    // Dropped with this future, the set stops every connection.
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                connections.spawn(connection(client, server));
-            }
-            Err(error) => {
-                tracing::error!(%error, "link: a connection could not be accepted");
-                tokio::task::yield_now().await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
-    }
-}
-
 async fn connection(mut client: TcpStream, server: SocketAddr) {
     let through = async {
         let mut server = TcpStream::connect(server).await?;
