@@ -124,10 +124,10 @@ pub enum OpenError {
     #[error(
         "link: {0}: mode tun needs root, /dev/net/tun and iproute2; mode proxy needs none of them"
     )]
-    Tun(#[source] io::Error),
+    Tun(io::Error),
     /// The proxy cannot run.
     #[error("link: the proxy cannot run: {0}")]
-    Proxy(#[source] io::Error),
+    Proxy(io::Error),
 }
 
 enum Carried {
