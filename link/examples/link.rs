@@ -30,7 +30,7 @@ struct Arguments {
     /// Bytes that wait at most.
     #[arg(long, default_value_t = 256 << 10)]
     queue: usize,
-    /// TCP's congestion control between namespaces, such as cubic.
+    /// TCP's congestion control between namespaces, such as reno.
     #[arg(long)]
     congestion: Option<String>,
     /// For how long to send.

@@ -11,7 +11,8 @@ use std::{
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+/// Of these a namespace may choose; only the first namespace can see and change which they are.
+const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
 pub struct Namespace(File);
 
@@ -79,19 +80,24 @@ impl Namespace {
     /// which one it is.
     pub fn congestion(&self, choice: Option<&str>) -> io::Result<String> {
         // The kernel shows each thread the settings of its own namespace.
-        self.run(|| {
+        let chosen = self.run(|| {
             if let Some(choice) = choice {
-                std::fs::write(CONGESTION, choice).map_err(|error| {
-                    let available = std::fs::read_to_string(AVAILABLE).unwrap_or_default();
-                    let what = format!(
-                        "congestion control '{choice}' is not one of: {}",
-                        available.trim()
-                    );
-                    explained(&what, &error)
-                })?;
+                std::fs::write(CONGESTION, choice)?;
             }
-            Ok(std::fs::read_to_string(CONGESTION)?.trim().to_owned())
-        })?
+            std::fs::read_to_string(CONGESTION)
+        })?;
+        match (chosen, choice) {
+            (Ok(chosen), _) => Ok(chosen.trim().to_owned()),
+            (Err(error), Some(choice)) => {
+                let allowed = std::fs::read_to_string(ALLOWED).unwrap_or_default();
+                let what = format!(
+                    "congestion control '{choice}' is not one of {} (see {ALLOWED})",
+                    allowed.trim()
+                );
+                Err(explained(&what, &error))
+            }
+            (Err(error), None) => Err(explained(&format!("cannot read {CONGESTION}"), &error)),
+        }
     }
 }
 

@@ -212,7 +212,7 @@ fn the_congestion_control_is_as_asked_or_an_error() {
     assert!(
         error
             .to_string()
-            .contains("'carrier-pigeon' is not one of: "),
+            .contains("'carrier-pigeon' is not one of reno "),
         "{error}"
     );
     let link = Link::open(&asked("carrier-pigeon"), Mode::Auto).unwrap();
