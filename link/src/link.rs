@@ -239,8 +239,8 @@ impl Link {
         }
     }
 
-    /// Runs `f` where a client belongs, and waits for it: on a thread inside the client's namespace,
-    /// if there is one. Sockets that it opens stay there, also when it has ended; threads and
+    /// Runs `f` where a client belongs, and waits for it: on a thread of its own, inside the client's
+    /// namespace if there is one. Sockets that it opens stay there, also when it has ended; threads and
     /// commands that it starts are there too, such as those of a tokio runtime that it builds.
     ///
     /// # Errors
@@ -248,7 +248,10 @@ impl Link {
     pub fn client<T: Send>(&self, f: impl FnOnce() -> T + Send) -> io::Result<T> {
         match &self.namespaces {
             Some(namespaces) => namespaces.client.run(f),
-            None => Ok(f()),
+            None => std::thread::scope(|scope| match scope.spawn(f).join() {
+                Ok(result) => Ok(result),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Links at work, measured.
 //!
-//! A loaded machine can only add delay: so the least round trip counts. It cannot slow the rate as
+//! A loaded machine can only add delay: so the least round trip counts, of as many as it takes. It cannot slow the rate as
 //! long as the queue, a quarter of a second of it, does not run empty.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -33,12 +33,17 @@ fn round_trip(mode: Mode) {
     let Some(link) = open(echo, &constant(RATE, DELAY), mode) else {
         return;
     };
-    let times = link
-        .client(|| measure::ping(link.address(), 20))
-        .unwrap()
-        .unwrap();
-    assert!(times[0] >= 2 * DELAY, "{times:?}");
-    assert!(times[0] <= 2 * DELAY + DELAY / 5 + ms(5), "{times:?}");
+    let mut least = Duration::MAX;
+    let most = 2 * DELAY + DELAY / 5 + ms(5);
+    for _ in 0..50 {
+        let ping = link.client(|| measure::ping(link.address(), 20));
+        least = least.min(ping.unwrap().unwrap()[0]);
+        assert!(least >= 2 * DELAY, "{least:?}");
+        if least <= most {
+            return;
+        }
+    }
+    panic!("of 1000 round trips the least takes {least:?}");
 }
 
 #[test]
