@@ -7,9 +7,10 @@ use mllm::ByModality;
 /// Name of the event's structure.
 pub const BETA_EVENT: &str = "msao-beta";
 
-/// Least β. A modality of β = 0 would get no tokens any more, so that its contribution
+/// Least β. A modality that had nothing to say so far must still open a gate (its default
+/// threshold is 0.02) when something happens in it, and get tokens, or its contribution
 /// could not be measured again.
-pub const LEAST_BETA: f32 = 0.01;
+pub const LEAST_BETA: f32 = 0.1;
 
 /// β of each modality.
 pub(crate) type Betas = ByModality<f32>;

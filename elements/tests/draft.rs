@@ -296,7 +296,7 @@ fn sound_and_sensors_are_drafted_from_and_their_beta_is_on_the_window() {
     let caption = model.draft(&tokens, &before.prompt).unwrap();
     assert_eq!(draft.token_ids, caption.token_ids);
     let modal = (model.modal(&tokens, &before.prompt, &caption.token_ids)).unwrap();
-    let expected = [modal.video, modal.audio, modal.sensor].map(|beta| beta.unwrap().max(0.01));
+    let expected = [modal.video, modal.audio, modal.sensor].map(|beta| beta.unwrap().max(0.1));
     assert_eq!(sensing.betas(), [expected]);
     assert!(expected.iter().any(|beta| *beta < 1.0), "{expected:?}");
     for (report, beta) in after.modalities.iter().zip(expected) {

@@ -144,7 +144,7 @@ fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures()
         // A single hop of the sensors has 14 positions.
         assert!((14..=109).contains(&window.tokens.len()));
         for report in &window.modalities {
-            assert!((0.01..=1.0).contains(&report.beta), "{report:?}");
+            assert!((0.1..=1.0).contains(&report.beta), "{report:?}");
             assert!((0.0..=1.0).contains(&report.mas), "{report:?}");
         }
     }
