@@ -27,11 +27,11 @@ for video in vtest.avi bikes.mp4 carphone_pristine.mp4; do
         multifilesink location="$work/textures/$video-%03d.png"
 done
 more=()
-[ -z "${FLICKR:-}" ] || more+=(--flickr "$(realpath "$FLICKR")" --photographs 100)
-[ -z "${DAQUAR:-}" ] || more+=(--daquar "$(realpath "$DAQUAR")" --rooms 200)
+[ -z "${FLICKR:-}" ] || more+=(--flickr "$(realpath "$FLICKR")" --photographs 60)
+[ -z "${DAQUAR:-}" ] || more+=(--daquar "$(realpath "$DAQUAR")" --rooms 100)
 [ -z "${SOUNDS:-}" ] || more+=(--sounds "$(realpath "$SOUNDS")")
 (cd models && "$venv/bin/python" -m msao_models.testset --out "$work/windows" --textures "$work/textures" \
-    --scenes 200 --questions 2 "${more[@]}")
+    --scenes 150 --questions 2 "${more[@]}")
 target/release/examples/evaluate --edge "$models/msao-edge" --cloud "$models/msao-cloud" --keep 1.0,0.5,0.25 \
     --choose mas,random,grid,centre,energy --beta on,off "$work/windows/items.jsonl" >"$work/answers.jsonl"
 (cd models && "$venv/bin/python" -m msao_models.score "$work/answers.jsonl")

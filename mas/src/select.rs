@@ -1,7 +1,5 @@
-//! Which positions are sent: those whose importance s · u is above a threshold,
-//! best first within a budget, filled to a minimum by spatial energy; those that
-//! stand for all of a modality's, with what a model attended to; and how several
-//! streams share a budget by their contribution β.
+//! Which positions are sent: several streams share a budget by their contribution β, and of each those go that stand for
+//! all of its positions, those that matter most above all.
 
 use ndarray::{Array1, Array2, ArrayView1};
 
@@ -37,71 +35,16 @@ impl Budget {
     }
 }
 
-/// The positions to send, ascending. `importance` (s · u) and `energy` are `[P]`;
-/// values that are not finite count as 0. Of positions that are equally important the
-/// one with more energy is first, as all that hold the energy have s = 1; of those
-/// equal in this too the lower one.
-pub fn keep(
-    importance: ArrayView1<'_, f32>,
-    energy: ArrayView1<'_, f32>,
-    budget: Budget,
-) -> Vec<usize> {
-    let mut kept: Vec<usize> = order(importance, energy)
-        .into_iter()
-        .filter(|p| importance[*p] > budget.threshold)
-        .take(budget.max)
-        .collect();
-    if kept.len() < budget.min {
-        let missing = budget.min - kept.len();
-        let mut fill = order(energy, energy);
-        fill.retain(|p| !kept.contains(p));
-        kept.extend(fill.into_iter().take(missing));
-    }
-    kept.sort_unstable();
-    kept
-}
-
-/// A value as it is compared.
-fn finite(value: f32) -> f32 {
-    if value.is_finite() { value } else { 0.0 }
-}
-
-/// Positions by falling value, then by falling energy, then ascending.
-fn order(values: ArrayView1<'_, f32>, energy: ArrayView1<'_, f32>) -> Vec<usize> {
-    let key = |p: usize| (finite(values[p]), finite(energy[p]));
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| {
-        let (a, b) = (key(*a), key(*b));
-        b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1))
-    });
-    order
-}
-
-/// Weight of attention in [`mix`].
-pub const ATTENTION: f32 = 0.5;
-/// How far a position stands for others in [`cover`], in rows and columns.
-const REACH: f32 = 1.0;
-/// What every position weighs at least in [`cover`].
-const LEAST: f32 = 0.25;
-
-/// Importance with what a model attended to, as one value in \[0, 1\] for each position
-/// of a modality: `(1 − weight) · rank(importance) + weight · rank(attention)`.
-///
-/// Ranks, because the two have nothing in common but their order: importance saturates
-/// at 1, and attention sinks into a few positions. The least has rank 0, the greatest 1;
-/// equals have the mean of the ranks that they take up. Importance is ranked with ties
-/// broken by energy, as in [`keep`]. `importance`, `energy` and `attention` are `[P]`;
-/// values that are not finite count as 0, as does a weight that is not a number.
-pub fn mix(
-    importance: ArrayView1<'_, f32>,
-    energy: ArrayView1<'_, f32>,
-    attention: ArrayView1<'_, f32>,
-    weight: f32,
-) -> Array1<f32> {
-    let weight = finite(weight).clamp(0.0, 1.0);
-    let none = Array1::zeros(attention.len());
-    let (seen, attended) = (ranks(importance, energy), ranks(attention, none.view()));
-    seen * (1.0 - weight) + attended * weight
+/// A stream's positions that could be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stream {
+    /// How much each position matters, `[P]`, in any unit: what a model attended to, or
+    /// importance s · u where that is not known.
+    pub weights: Array1<f32>,
+    /// Where each lies.
+    pub places: Vec<Place>,
+    /// The stream's contribution β in \[0, 1\]; not a number counts as 1.
+    pub beta: f32,
 }
 
 /// Where a position lies.
@@ -115,69 +58,96 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
-    /// How well one position stands for another: 1 for itself, less with distance, 0 in another sample.
-    fn likeness(self, other: Self) -> f32 {
-        if self.sample != other.sample {
-            return 0.0;
-        }
-        let rows = self.row.abs_diff(other.row) as f32;
-        let columns = self.column.abs_diff(other.column) as f32;
-        (-(rows * rows + columns * columns) / (2.0 * REACH * REACH)).exp()
-    }
-}
-
-/// `count` positions that stand for all of them, ascending, those that matter most above all.
-///
-/// An encoder's neighbouring tokens say much the same, so the best alone are not the best together. Greedily those are
-/// taken that add most to the sum over all positions of weight times likeness to the chosen position that is most like
-/// it (facility location; within 1 − 1/e of the best choice: Nemhauser, Wolsey and Fisher, 1978). Likeness is a Gaussian
-/// of the distance in rows and columns. `weights` in \[0, 1\], one for each of `places`, come from [`mix`]; a little is
-/// added to each, as any position may matter. Values that are not finite count as 0; of equals the lower position is
-/// first.
-pub fn cover(weights: ArrayView1<'_, f32>, places: &[Place], count: usize) -> Vec<usize> {
-    let all = weights.len().min(places.len());
-    let weight = |p: usize| finite(weights[p]).max(0.0) + LEAST;
-    let likeness = Array2::from_shape_fn((all, all), |(q, p)| places[q].likeness(places[p]));
-    let mut covered = Array1::<f32>::zeros(all);
-    let mut left: Vec<usize> = (0..all).collect();
-    let mut kept = Vec::new();
-    while kept.len() < count.min(all) {
-        let gain = |q: usize| -> f32 {
-            let row = likeness.row(q);
-            let more = |p: usize| weight(p) * (row[p] - covered[p]).max(0.0);
-            (0..all).map(more).sum()
-        };
-        let gains: Vec<f32> = left.iter().map(|q| gain(*q)).collect();
-        let better = |a: &usize, b: &usize| gains[*a].total_cmp(&gains[*b]).then(b.cmp(a));
-        let Some(best) = (0..left.len()).max_by(better) else {
-            break;
-        };
-        let best = left.remove(best);
-        covered.zip_mut_with(&likeness.row(best), |covered, like| {
-            *covered = covered.max(*like);
-        });
-        kept.push(best);
-    }
-    kept.sort_unstable();
-    kept
-}
-
-/// Ranks from 0 (least) to 1 by value and then energy; equals have their mean rank.
-fn ranks(values: ArrayView1<'_, f32>, energy: ArrayView1<'_, f32>) -> Array1<f32> {
-    let order = order(values, energy);
-    let same = |a: &usize, b: &usize| {
-        finite(values[*a]) == finite(values[*b]) && finite(energy[*a]) == finite(energy[*b])
+/// The `total` positions to send of all that the streams could, of each stream ascending:
+/// [`share`] says how many, [`spread`] which.
+pub fn choose(total: usize, streams: &[Stream]) -> Vec<Vec<usize>> {
+    let want = |stream: &Stream| Want {
+        available: stream.weights.len(),
+        beta: stream.beta,
     };
-    let mut ranks = Array1::zeros(values.len());
-    let last = values.len().saturating_sub(1).max(1) as f32;
-    let mut after = values.len();
-    for equals in order.chunk_by(same) {
-        let rank = after as f32 - (equals.len() as f32 + 1.0) / 2.0;
-        equals.iter().for_each(|p| ranks[*p] = rank / last);
-        after -= equals.len();
+    let wants: Vec<Want> = streams.iter().map(want).collect();
+    let counts = share(total, &wants);
+    let of = |(stream, count): (&Stream, usize)| {
+        let spread = spread(stream.weights.view(), &stream.places);
+        best(spread.view(), count)
+    };
+    streams.iter().zip(counts).map(of).collect()
+}
+
+/// The `count` positions of the greatest values, ascending; of equals the lower. Values
+/// that are not finite count as 0.
+pub fn best(values: ArrayView1<'_, f32>, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| finite(values[*b]).total_cmp(&finite(values[*a])));
+    order.truncate(count);
+    order.sort_unstable();
+    order
+}
+
+/// A value as it is compared.
+fn finite(value: f32) -> f32 {
+    if value.is_finite() { value } else { 0.0 }
+}
+
+/// How far a position stands for others in [`spread`], in samples, rows and columns.
+const REACH: f32 = 0.7;
+/// What every position weighs in [`spread`] by itself; what matters most weighs 1 more.
+const LEAST: f32 = 1.0;
+
+/// What each position adds to those that are better than it: the best of these stand for all,
+/// as an encoder's neighbouring tokens say much the same.
+///
+/// Greedily the position comes next that adds most to the sum over all positions of weight
+/// times likeness to the one chosen that is most like it (facility location: the first so many
+/// are within 1 − 1/e of the best choice; Nemhauser, Wolsey and Fisher, 1978). Likeness is a
+/// Gaussian of the distance in samples, rows and columns. `weights` are divided by the greatest,
+/// and some is added to each, as any position may matter and a model also attends to what says
+/// nothing. Values that are not finite, or negative, count as 0; of equals the lower position
+/// comes first, but for rounding.
+pub fn spread(weights: ArrayView1<'_, f32>, places: &[Place]) -> Array1<f32> {
+    let all = weights.len().min(places.len());
+    let weight = |p: usize| finite(weights[p]).max(0.0);
+    let greatest = (0..all).map(weight).fold(0.0, f32::max);
+    let unit = if greatest > 0.0 { greatest } else { 1.0 };
+    let weight: Vec<f32> = (0..all).map(|p| weight(p) / unit + LEAST).collect();
+    let likeness = Array2::from_shape_fn((all, all), |(q, p)| places[q].likeness(places[p]));
+    let mut covered = vec![0.0; all];
+    let mut gains = likeness.dot(&Array1::from(weight.clone()));
+    let mut left: Vec<usize> = (0..all).collect();
+    let mut adds = Array1::zeros(weights.len());
+    // Nothing adds more than what came before it, but for rounding.
+    let mut least = f32::INFINITY;
+    while let Some(next) = (0..left.len()).max_by(|a, b| {
+        let (a, b) = (left[*a], left[*b]);
+        gains[a].total_cmp(&gains[b]).then(b.cmp(&a))
+    }) {
+        let chosen = left.remove(next);
+        least = least.min(gains[chosen].max(0.0));
+        adds[chosen] = least;
+        for p in 0..all {
+            let (before, now) = (covered[p], likeness[[chosen, p]]);
+            if now <= before {
+                continue;
+            }
+            covered[p] = now;
+            for q in &left {
+                let like = likeness[[*q, p]];
+                gains[*q] -= weight[p] * ((like - before).max(0.0) - (like - now).max(0.0));
+            }
+        }
     }
-    ranks
+    adds
+}
+
+impl Place {
+    /// How well one position stands for another: 1 for itself, less with distance, 0 when far.
+    fn likeness(self, other: Self) -> f32 {
+        let square = |a: usize, b: usize| (a.abs_diff(b) as f32).powi(2);
+        let distance = square(self.sample, other.sample)
+            + square(self.row, other.row)
+            + square(self.column, other.column);
+        (-distance / (2.0 * REACH * REACH)).exp()
+    }
 }
 
 /// What a stream asks of a budget that several share.
@@ -247,73 +217,75 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn best_first_within_the_budget_then_by_energy() {
-        let importance = array![0.9, 0.1, f32::NAN, 0.8, 0.7];
-        let energy = array![1.0, 2.0, f32::NAN, 1.0, 1.0];
-        let keep = |threshold, min, max| {
-            keep(
-                importance.view(),
-                energy.view(),
-                Budget::new(threshold, min, max).unwrap(),
-            )
+    fn places(positions: usize) -> Vec<Place> {
+        let place = |p: usize| Place {
+            sample: p / 9,
+            row: p % 9 / 3,
+            column: p % 3,
         };
-        assert_eq!(keep(0.5, 0, 2), [0, 3]);
-        assert_eq!(keep(0.5, 0, 9), [0, 3, 4]);
-        assert_eq!(keep(0.5, 4, 9), [0, 1, 3, 4]);
-        assert_eq!(keep(0.5, 9, 9), [0, 1, 2, 3, 4]);
-        assert_eq!(keep(1.0, 0, 9), [] as [usize; 0]);
+        (0..positions).map(place).collect()
     }
 
     #[test]
-    fn of_equally_important_positions_the_one_with_more_energy_is_first() {
-        let kept = keep(
-            array![1.0, 1.0, 1.0, 0.2].view(),
-            array![1.0, 5.0, 3.0, 9.0].view(),
-            Budget::new(0.0, 2, 2).unwrap(),
-        );
-        assert_eq!(kept, [1, 2]);
-    }
-
-    #[test]
-    fn ranks_of_both_are_mixed() {
-        let importance = array![1.0, 1.0, 0.5, f32::NAN];
-        let energy = array![2.0, 3.0, 1.0, 1.0];
-        let attention = array![0.1, 0.1, 0.7, 0.1];
-        let mixed =
-            |weight| mix(importance.view(), energy.view(), attention.view(), weight).to_vec();
-        let third = 1.0 / 3.0;
-        assert_eq!(mixed(0.0), [2.0 * third, 1.0, third, 0.0]);
-        assert_eq!(mixed(1.0), [third, third, 1.0, third]);
-        assert_eq!(mixed(f32::NAN), mixed(0.0));
-        assert_eq!(mixed(9.0), mixed(1.0));
-        let one = array![0.4];
-        assert_eq!(mix(one.view(), one.view(), one.view(), 0.5).len(), 1);
+    fn the_best_are_those_of_the_greatest_values() {
+        let values = array![0.9, 0.1, f32::NAN, 0.9, 0.7];
+        assert_eq!(best(values.view(), 1), [0]);
+        assert_eq!(best(values.view(), 3), [0, 3, 4]);
+        assert_eq!(best(values.view(), 9), [0, 1, 2, 3, 4]);
     }
 
     #[test]
     fn what_is_chosen_stands_for_all() {
-        let places: Vec<Place> = (0..18)
-            .map(|p| Place {
-                sample: p / 9,
-                row: p % 9 / 3,
-                column: p % 3,
-            })
-            .collect();
-        // Where all weigh the same: the middle of each sample first.
+        let places = places(18);
+        let chosen =
+            |weights: &Array1<f32>, count| best(spread(weights.view(), &places).view(), count);
+        // Where all weigh the same: the middle of either sample first.
         let even = Array1::ones(18);
-        assert_eq!(cover(even.view(), &places, 2), [4, 13]);
-        // What matters is taken though it lies in a corner; of two side by side one will do.
-        let mut weights = Array1::zeros(18);
-        weights[0] = 1.0;
-        assert_eq!(cover(weights.view(), &places, 1), [0]);
-        weights[1] = 1.0;
-        let two = cover(weights.view(), &places, 2);
-        assert!(!(two.contains(&0) && two.contains(&1)), "{two:?}");
-        assert_eq!(cover(weights.view(), &places, 99).len(), 18);
-        weights.fill(f32::NAN);
-        assert_eq!(cover(weights.view(), &places, 1), [4]);
-        assert_eq!(cover(even.view(), &[], 3), [] as [usize; 0]);
+        let first = chosen(&even, 1)[0];
+        assert!(first == 4 || first == 13, "{first}");
+        assert_eq!(chosen(&even, 99).len(), 18);
+        assert_eq!(chosen(&Array1::from_elem(18, f32::NAN), 1), [first]);
+        assert!(spread(even.view(), &[]).iter().all(|adds| *adds == 0.0));
+    }
+
+    #[test]
+    fn what_matters_is_chosen_first_and_then_not_what_lies_beside_it() {
+        let chosen = |weights: &Array1<f32>, places: &[Place], count| {
+            best(spread(weights.view(), places).view(), count)
+        };
+        for axis in 0..3 {
+            let at = |of: usize, index| if axis == of { index } else { 0 };
+            let place = |index| Place {
+                sample: at(0, index),
+                row: at(1, index),
+                column: at(2, index),
+            };
+            let places: Vec<Place> = (0..9).map(place).collect();
+            let mut weights = Array1::zeros(9);
+            weights[0] = 1e-3;
+            assert_eq!(chosen(&weights, &places, 1), [0]);
+            weights[0] = 0.0;
+            (weights[3], weights[4], weights[8]) = (1e-3, 6e-4, 6e-4);
+            assert_eq!(chosen(&weights, &places, 2), [3, 8]);
+        }
+    }
+
+    #[test]
+    fn streams_share_what_is_chosen_by_beta() {
+        let stream = |beta| Stream {
+            weights: Array1::ones(9),
+            places: places(9),
+            beta,
+        };
+        let counts = |total, betas: [f32; 2]| {
+            let chosen = choose(total, &betas.map(stream));
+            [chosen[0].len(), chosen[1].len()]
+        };
+        assert_eq!(counts(9, [1.0, 0.5]), [6, 3]);
+        assert_eq!(counts(1, [0.1, 0.5]), [0, 1]);
+        assert_eq!(counts(99, [0.1, 0.0]), [9, 9]);
+        assert_eq!(choose(1, &[stream(1.0), stream(0.0)])[0], [4]);
+        assert_eq!(choose(3, &[]), [] as [Vec<usize>; 0]);
     }
 
     #[test]

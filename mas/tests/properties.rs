@@ -245,64 +245,72 @@ proptest! {
     }
 
     #[test]
-    fn selection_keeps_within_the_budget_and_nothing_better_is_left(
-        values in proptest::collection::vec((0f32..1.0, 0f32..9.0), 0..60),
-        threshold in 0f32..1.0, min in 0usize..60, more in 0usize..60,
+    fn the_best_are_of_the_count_asked_for_and_nothing_better_is_left(
+        values in proptest::collection::vec(-9f32..9.0, 0..60), count in 0usize..70,
     ) {
-        let importance = Array1::from_iter(values.iter().map(|v| v.0));
-        let energy = Array1::from_iter(values.iter().map(|v| v.1));
-        let budget = select::Budget::new(threshold, min, min + more).unwrap();
-        let kept = select::keep(importance.view(), energy.view(), budget);
+        let values = Array1::from_vec(values);
+        let kept = select::best(values.view(), count);
+        prop_assert_eq!(kept.len(), count.min(values.len()));
         prop_assert!(kept.is_sorted_by(|a, b| a < b));
-        prop_assert!(kept.len() >= min.min(values.len()) && kept.len() <= min + more);
-        let worst = kept.iter().map(|p| importance[*p]).filter(|i| *i > threshold).reduce(f32::min);
-        for p in (0..values.len()).filter(|p| !kept.contains(p) && importance[*p] > threshold) {
-            prop_assert!(worst.is_some_and(|worst| worst >= importance[p]));
+        let worst = kept.iter().map(|p| values[*p]).reduce(f32::min);
+        for p in (0..values.len()).filter(|p| !kept.contains(p)) {
+            prop_assert!(worst.is_none_or(|worst| worst >= values[p]));
         }
     }
 
     #[test]
-    fn mixed_importance_is_bounded_monotone_and_of_ranks_alone(
-        values in proptest::collection::vec((0u8..9, 0u8..9, 0u8..9), 1..60),
-        weight in 0f32..1.0, gain in 1u8..9, at in any::<prop::sample::Index>(),
-    ) {
-        let column = |pick: fn(&(u8, u8, u8)) -> u8| Array1::from_iter(values.iter().map(|v| f32::from(pick(v))));
-        let (importance, energy, attention) = (column(|v| v.0), column(|v| v.1), column(|v| v.2));
-        let mix = |importance: &Array1<f32>, attention: &Array1<f32>| {
-            select::mix(importance.view(), energy.view(), attention.view(), weight)
-        };
-        let mixed = mix(&importance, &attention);
-        prop_assert!(mixed.iter().all(|value| (0.0..=1.0).contains(value)));
-        // A gain on either changes nothing.
-        let louder = f32::from(gain);
-        prop_assert_eq!(&mix(&(&importance * louder), &(&attention * louder)), &mixed);
-        // More of either at a position never lowers it.
-        let p = at.index(values.len());
-        let (mut seen, mut attended) = (importance.clone(), attention.clone());
-        seen[p] += 3.0;
-        attended[p] += 3.0;
-        prop_assert!(mix(&seen, &attention)[p] >= mixed[p] - 1e-6);
-        prop_assert!(mix(&importance, &attended)[p] >= mixed[p] - 1e-6);
-        // Turned round, the same values stand elsewhere.
-        let turned = |a: &Array1<f32>| Array1::from_iter(a.iter().rev().copied());
-        let back = select::mix(
-            turned(&importance).view(), turned(&energy).view(), turned(&attention).view(), weight,
-        );
-        prop_assert_eq!(turned(&back), mixed);
-    }
-
-    #[test]
-    fn a_cover_is_of_the_size_asked_for_and_a_larger_one_holds_it(
-        weights in proptest::collection::vec(any::<f32>(), 0..40), columns in 1usize..7, count in 0usize..45,
+    fn what_a_position_adds_is_bounded_and_does_not_depend_on_the_unit_of_weights(
+        weights in proptest::collection::vec(any::<f32>(), 0..40), columns in 1usize..7, powers in -9i32..9,
     ) {
         let place = |p: usize| select::Place { sample: p / 20, row: p % 20 / columns, column: p % 20 % columns };
         let places: Vec<_> = (0..weights.len()).map(place).collect();
-        let weights = Array1::from_vec(weights);
-        let kept = select::cover(weights.view(), &places, count);
-        prop_assert_eq!(kept.len(), count.min(places.len()));
-        prop_assert!(kept.is_sorted_by(|a, b| a < b));
-        let more = select::cover(weights.view(), &places, count + 1);
-        prop_assert!(kept.iter().all(|p| more.contains(p)));
+        let weights = Array1::from_vec(weights).mapv(|w| w.clamp(-1e9, 1e9));
+        let adds = select::spread(weights.view(), &places);
+        prop_assert!(adds.iter().all(|adds| (0.0..=2.0 * 40.0).contains(adds)));
+        // A power of two is exact, but for what is too small for the type.
+        let unit = 2f32.powi(powers);
+        let louder = weights.mapv(|w| if w.abs() < 1e-20 { 0.0 } else { w });
+        prop_assert_eq!(
+            select::spread(louder.mapv(|w| w * unit).view(), &places),
+            select::spread(louder.view(), &places)
+        );
+    }
+
+    #[test]
+    fn what_matters_more_is_not_chosen_later(
+        weights in proptest::collection::vec(0f32..1.0, 2..30), columns in 1usize..7, at in any::<prop::sample::Index>(),
+    ) {
+        // The greatest stays the unit, and each position is far from all others: nothing stands for another.
+        let place = |p: usize| select::Place { sample: 0, row: p / columns * 9, column: p % columns * 9 };
+        let places: Vec<_> = (0..weights.len()).map(place).collect();
+        let mut weights = Array1::from_vec(weights);
+        weights[0] = 1.0;
+        let rank = |weights: &Array1<f32>, p: usize| {
+            let adds = select::spread(weights.view(), &places);
+            adds.iter().filter(|other| **other > adds[p]).count()
+        };
+        let p = at.index(weights.len());
+        let before = rank(&weights, p);
+        weights[p] = (weights[p] + 0.5).min(1.0);
+        prop_assert!(rank(&weights, p) <= before);
+    }
+
+    #[test]
+    fn a_choice_spends_its_budget_and_a_larger_one_holds_it(
+        weights in proptest::collection::vec(any::<f32>(), 0..40), columns in 1usize..7, total in 0usize..90,
+    ) {
+        let place = |p: usize| select::Place { sample: p / 20, row: p % 20 / columns, column: p % 20 % columns };
+        let places: Vec<_> = (0..weights.len()).map(place).collect();
+        let stream = select::Stream { weights: Array1::from_vec(weights), places, beta: 1.0 };
+        let all = stream.weights.len();
+        let streams = [stream.clone(), stream];
+        let kept = select::choose(total, &streams);
+        prop_assert_eq!(kept.iter().map(Vec::len).sum::<usize>(), total.min(2 * all));
+        let more = select::choose(total + 1, &streams);
+        for (kept, more) in kept.iter().zip(&more) {
+            prop_assert!(kept.is_sorted_by(|a, b| a < b));
+            prop_assert!(kept.iter().all(|p| more.contains(p)));
+        }
     }
 
     #[test]

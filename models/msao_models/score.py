@@ -71,7 +71,7 @@ def way(line: dict) -> str:
     """A way to choose tokens, in words."""
     if line["choose"] != "mas":
         return line["choose"]
-    return f"mas, beta {'on' if line['beta'] else 'off'}, attention {line['attention']:g}"
+    return f"mas, beta {'on' if line['beta'] else 'off'}"
 
 
 def answers_by_kind(lines: list[dict]) -> None:

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use clap::ValueEnum;
-use mas::select::{self, Budget, Place, Want};
-use mllm::{ByModality, Modality};
+use mas::select::{self, Place, Stream, Want};
+use mllm::{ByModality, Modal, Modality};
 use ndarray::Array1;
 use rand_core::Rng;
 use rand_pcg::Pcg32;
@@ -12,10 +12,8 @@ use rand_pcg::Pcg32;
 /// A way to choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
-    /// Those that stand for all by importance s · u, mixed with what the draft attended to if its decoder tells
+    /// Those that stand for all by what the draft attended to, or by importance s · u if its decoder does not tell
     Mas,
-    /// The best by the same mix, whatever lies beside them
-    Best,
     /// Drawn at random
     Random,
     /// Evenly spaced positions
@@ -45,11 +43,12 @@ pub struct Known {
 }
 
 impl Known {
-    fn mixed(&self, weight: f32) -> Array1<f32> {
-        let (importance, energy) = (self.importance.view(), self.energy.view());
-        match &self.attention {
-            Some(attention) => select::mix(importance, energy, attention.view(), weight),
-            None => select::mix(importance, energy, energy, 0.0),
+    /// As the draft element offers it.
+    fn offer(&self, beta: f32) -> Stream {
+        Stream {
+            weights: self.attention.as_ref().unwrap_or(&self.importance).clone(),
+            places: self.places(),
+            beta,
         }
     }
 
@@ -64,83 +63,75 @@ impl Known {
     }
 }
 
-/// How many positions of each modality make up `share` of all, at least one: in proportion to β, or to how many
-/// there are.
-pub fn budget(
-    known: &ByModality<Option<Known>>,
-    share: f32,
-    beta: Option<&mllm::Modal>,
-) -> ByModality<usize> {
-    let available = Modality::ALL.map(|modality| {
-        known
-            .get(modality)
-            .as_ref()
-            .map_or(0, |known| known.importance.len())
-    });
-    let all: usize = available.iter().sum();
-    let total = ((all as f32 * share).round() as usize).clamp(1, all.max(1));
-    let wants: Vec<Want> = (Modality::ALL.into_iter().zip(available))
-        .map(|(modality, available)| Want {
-            available,
-            beta: match beta {
-                Some(beta) => beta.get(modality).unwrap_or(0.0),
-                None => available as f32 / all.max(1) as f32,
-            },
-        })
-        .collect();
-    let mut given = ByModality::default();
-    for (modality, count) in Modality::ALL.into_iter().zip(select::share(total, &wants)) {
-        *given.get_mut(modality) = count;
-    }
-    given
-}
-
-/// Whether each position of a modality is among the `count` chosen. `weight` is that of attention in MAS's mix.
+/// Whether each position is among the chosen, which make up `share` of all, at least one. They are shared among
+/// modalities in proportion to β, or to how many there are.
 pub fn choose(
     choice: Choice,
-    known: &Known,
-    count: usize,
-    weight: f32,
+    known: &ByModality<Option<Known>>,
+    share: f32,
+    beta: Option<&Modal>,
     random: &mut Pcg32,
-) -> Vec<bool> {
-    let all = known.importance.len();
-    let count = count.min(all);
-    let chosen: Vec<usize> = match choice {
-        Choice::Mas => select::cover(known.mixed(weight).view(), &known.places(), count),
-        Choice::Best => best(&known.mixed(weight), &known.energy, count),
-        Choice::Energy => best(&known.energy, &known.energy, count),
-        Choice::Random => {
-            let mut order: Vec<usize> = (0..all).collect();
-            for last in (1..all).rev() {
-                order.swap(last, random.next_u32() as usize % (last + 1));
-            }
-            order[..count].to_vec()
+) -> ByModality<Vec<bool>> {
+    let there: Vec<(Modality, &Known)> = Modality::ALL
+        .into_iter()
+        .filter_map(|modality| Some((modality, known.get(modality).as_ref()?)))
+        .collect();
+    let all: usize = there.iter().map(|(_, known)| known.importance.len()).sum();
+    let total = ((all as f32 * share).round() as usize).clamp(1, all.max(1));
+    let beta = |modality: Modality, known: &Known| match beta {
+        Some(beta) => beta.get(modality).unwrap_or(0.0),
+        None => known.importance.len() as f32 / all.max(1) as f32,
+    };
+    let chosen = match choice {
+        Choice::Mas => {
+            let offer =
+                |(modality, known): &(Modality, &Known)| known.offer(beta(*modality, known));
+            let offers: Vec<Stream> = there.iter().map(offer).collect();
+            select::choose(total, &offers)
         }
-        Choice::Grid => (0..count)
-            .map(|i| (2 * i + 1) * all / (2 * count))
-            .collect(),
-        Choice::Centre => {
-            let mut order: Vec<usize> = (0..all).collect();
-            order.sort_by(|a, b| {
-                let distance = |p| from_centre(p, known.sample);
-                distance(*a).total_cmp(&distance(*b))
-            });
-            order[..count].to_vec()
+        choice => {
+            let want = |(modality, known): &(Modality, &Known)| Want {
+                available: known.importance.len(),
+                beta: beta(*modality, known),
+            };
+            let wants: Vec<Want> = there.iter().map(want).collect();
+            let counts = select::share(total, &wants);
+            let some = |((_, known), count)| positions(choice, known, count, random);
+            there.iter().copied().zip(counts).map(some).collect()
         }
     };
-    let mut keep = vec![false; all];
-    chosen.into_iter().for_each(|p| keep[p] = true);
+    let mut keep = ByModality::default();
+    for ((modality, known), chosen) in there.into_iter().zip(chosen) {
+        let keep: &mut Vec<bool> = keep.get_mut(modality);
+        keep.resize(known.importance.len(), false);
+        chosen.into_iter().for_each(|p| keep[p] = true);
+    }
     keep
 }
 
-/// The `count` best, as the window element takes them.
-fn best(values: &Array1<f32>, energy: &Array1<f32>, count: usize) -> Vec<usize> {
-    let exactly = Budget {
-        threshold: 0.0,
-        min: count,
-        max: count,
-    };
-    select::keep(values.view(), energy.view(), exactly)
+/// `count` positions of a modality, chosen without MAS.
+fn positions(choice: Choice, known: &Known, count: usize, random: &mut Pcg32) -> Vec<usize> {
+    let all = known.importance.len();
+    let mut order: Vec<usize> = (0..all).collect();
+    match choice {
+        Choice::Mas | Choice::Energy => return select::best(known.energy.view(), count),
+        Choice::Grid => {
+            return (0..count)
+                .map(|i| (2 * i + 1) * all / (2 * count))
+                .collect();
+        }
+        Choice::Random => {
+            for last in (1..all).rev() {
+                order.swap(last, random.next_u32() as usize % (last + 1));
+            }
+        }
+        Choice::Centre => order.sort_by(|a, b| {
+            let distance = |p| from_centre(p, known.sample);
+            distance(*a).total_cmp(&distance(*b))
+        }),
+    }
+    order.truncate(count);
+    order
 }
 
 /// Squared distance of a position from the middle of its sample, whose sides count as 1.
@@ -157,13 +148,10 @@ fn from_centre(position: usize, (positions, columns): (usize, usize)) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use mllm::Modal;
-
     use super::*;
 
-    const CHOICES: [Choice; 6] = [
+    const CHOICES: [Choice; 5] = [
         Choice::Mas,
-        Choice::Best,
         Choice::Random,
         Choice::Grid,
         Choice::Centre,
@@ -188,79 +176,72 @@ mod tests {
         }
     }
 
-    fn places(keep: &[bool]) -> Vec<usize> {
+    fn counts(choice: Choice, share: f32, beta: Option<&Modal>) -> [usize; 3] {
+        let keep = choose(choice, &window(), share, beta, &mut Pcg32::new(1, 0));
+        let count = |modality| keep.get(modality).iter().filter(|kept| **kept).count();
+        Modality::ALL.map(count)
+    }
+
+    /// What is chosen of a sound, in ninths.
+    fn places(choice: Choice, known: &Known, count: usize) -> Vec<usize> {
+        let window = ByModality {
+            audio: Some(known.clone()),
+            ..ByModality::default()
+        };
+        let share = count as f32 / known.importance.len() as f32;
+        let keep = choose(choice, &window, share, None, &mut Pcg32::new(1, 0)).audio;
         (0..keep.len()).filter(|p| keep[*p]).collect()
     }
 
     #[test]
-    fn every_choice_keeps_as_many_as_it_is_told() {
-        for sample in [(49, 7), (14, 2)] {
-            let mut known = known(sample.0 * 2, sample);
-            for attention in [None, Some(known.energy.clone())] {
-                known.attention = attention;
-                for choice in CHOICES {
-                    for count in 0..=sample.0 * 2 + 1 {
-                        let keep = choose(choice, &known, count, 0.5, &mut Pcg32::new(1, 0));
-                        let kept = places(&keep).len();
-                        assert_eq!(kept, count.min(sample.0 * 2), "{choice} {count}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_seed_fixes_what_is_drawn() {
-        let known = known(49, (49, 7));
-        let draw = |seed| choose(Choice::Random, &known, 20, 0.0, &mut Pcg32::new(seed, 0));
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
-    }
-
-    #[test]
-    fn each_choice_is_what_it_says() {
-        let mut known = known(18, (9, 3));
-        let keep = |choice, known: &Known, count, weight| {
-            places(&choose(choice, known, count, weight, &mut Pcg32::new(1, 0)))
-        };
-        assert_eq!(keep(Choice::Grid, &known, 6, 0.0), [1, 4, 7, 10, 13, 16]);
-        // The middles of both hops, then what is beside them.
-        assert_eq!(keep(Choice::Centre, &known, 2, 0.0), [4, 13]);
-        assert_eq!(keep(Choice::Centre, &known, 10, 0.0).len(), 10);
-        assert!(!keep(Choice::Centre, &known, 10, 0.0).contains(&0));
-        known.energy[11] = 9.0;
-        assert_eq!(keep(Choice::Energy, &known, 1, 0.0), [11]);
-        known.importance[5] = 2.0;
-        assert_eq!(keep(Choice::Best, &known, 1, 1.0), [5]);
-        let mut attention = Array1::zeros(18);
-        attention[3] = 1.0;
-        known.attention = Some(attention);
-        assert_eq!(keep(Choice::Best, &known, 1, 1.0), [3]);
-        assert_eq!(keep(Choice::Best, &known, 1, 0.0), [5]);
-        // Of two that lie side by side one will do.
-        let mut attention = Array1::zeros(18);
-        (attention[4], attention[5], attention[13]) = (1.0, 0.9, 0.8);
-        known.attention = Some(attention);
-        assert_eq!(keep(Choice::Best, &known, 2, 1.0), [4, 5]);
-        assert_eq!(keep(Choice::Mas, &known, 2, 1.0), [4, 13]);
-    }
-
-    #[test]
-    fn a_budget_goes_by_count_or_by_beta() {
-        let window = window();
-        let given = |share, beta: Option<&Modal>| {
-            let given = budget(&window, share, beta);
-            [given.video, given.audio, given.sensor]
-        };
-        assert_eq!(given(1.0, None), [49, 32, 28]);
-        assert_eq!(given(0.5, None), [25, 16, 14]);
-        assert_eq!(given(0.0, None), [1, 0, 0]);
+    fn every_choice_keeps_as_many_of_each_as_the_others() {
         let heard = Modal {
             video: Some(0.25),
             audio: Some(1.0),
             sensor: Some(0.0),
         };
-        assert_eq!(given(0.25, Some(&heard)), [6, 21, 0]);
-        assert_eq!(given(1.0, Some(&heard)), [49, 32, 28]);
+        for choice in CHOICES {
+            let given = |share, beta| counts(choice, share, beta);
+            assert_eq!(given(1.0, None), [49, 32, 28], "{choice}");
+            assert_eq!(given(0.5, None), [25, 16, 14], "{choice}");
+            assert_eq!(given(0.0, None), [1, 0, 0], "{choice}");
+            assert_eq!(given(0.25, Some(&heard)), [6, 21, 0], "{choice}");
+            assert_eq!(given(1.0, Some(&heard)), [49, 32, 28], "{choice}");
+        }
+    }
+
+    #[test]
+    fn a_seed_fixes_what_is_drawn() {
+        let draw = |seed| {
+            choose(
+                Choice::Random,
+                &window(),
+                0.4,
+                None,
+                &mut Pcg32::new(seed, 0),
+            )
+        };
+        assert_eq!(draw(3).video, draw(3).video);
+        assert_ne!(draw(3).video, draw(4).video);
+    }
+
+    #[test]
+    fn each_choice_is_what_it_says() {
+        let mut known = known(18, (9, 3));
+        assert_eq!(places(Choice::Grid, &known, 6), [1, 4, 7, 10, 13, 16]);
+        // The middles of both hops, then what is beside them.
+        assert_eq!(places(Choice::Centre, &known, 2), [4, 13]);
+        assert!(!places(Choice::Centre, &known, 10).contains(&0));
+        known.energy[11] = 9.0;
+        assert_eq!(places(Choice::Energy, &known, 1), [11]);
+        known.importance = Array1::zeros(18);
+        known.importance[5] = 2.0;
+        known.sample = (18, 18);
+        assert_eq!(places(Choice::Mas, &known, 1), [5]);
+        // What the draft attended to counts instead, once it is known.
+        let mut attention = Array1::zeros(18);
+        (attention[3], attention[17]) = (1.0, 0.9);
+        known.attention = Some(attention);
+        assert_eq!(places(Choice::Mas, &known, 2), [3, 17]);
     }
 }

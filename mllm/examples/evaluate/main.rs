@@ -22,12 +22,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
-use mllm::{Agreement, ByModality, Caption, CaptionModel, Modality, Provider};
+use mllm::{Agreement, ByModality, Caption, CaptionModel, Modal, Modality, Provider};
 use ndarray::Array1;
 use rand_pcg::Pcg32;
 use serde_json::{Value, json};
 
-use crate::choose::{Choice, Known, budget, choose};
+use crate::choose::{Choice, Known, choose};
 use crate::window::{Encoders, Files, Item};
 
 #[derive(Parser)]
@@ -47,9 +47,6 @@ struct Arguments {
     /// Whether MAS shares them among modalities by β (on), or by count of places (off) as the others do
     #[arg(long, value_delimiter = ',', default_value = "on", value_parser = ["on", "off"])]
     beta: Vec<String>,
-    /// Weights of the draft's attention in MAS's importance, 0 to 1
-    #[arg(long, value_delimiter = ',', default_values_t = [mas::select::ATTENTION])]
-    attention: Vec<f32>,
     /// Factors of agreement to verify with; 1 is the exact rule
     #[arg(long, value_delimiter = ',')]
     margins: Vec<f32>,
@@ -73,7 +70,14 @@ struct Way {
     choice: Option<Choice>,
     keep: f32,
     beta: bool,
-    attention: f32,
+}
+
+impl Way {
+    fn name(&self, line: &mut Value) {
+        line["choose"] = json!(self.choice.map(|choice| choice.to_string()));
+        line["keep"] = json!(self.keep);
+        line["beta"] = json!(self.beta);
+    }
 }
 
 /// What is counted over all items.
@@ -88,11 +92,10 @@ struct Tally {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let share = 0.0..=1.0;
-    let shares = arguments.keep.iter().chain(&arguments.attention);
-    for value in shares.chain(&arguments.margins) {
+    for value in arguments.keep.iter().chain(&arguments.margins) {
         ensure!(
             share.contains(value),
-            "--keep, --attention and --margins must be 0 to 1, not {value}"
+            "--keep and --margins must be 0 to 1, not {value}"
         );
     }
     let path = &arguments.items;
@@ -146,18 +149,14 @@ fn ways(arguments: &Arguments) -> Vec<Way> {
     for &keep in &arguments.keep {
         for &choice in &arguments.choose {
             for beta in &arguments.beta {
-                for &attention in &arguments.attention {
-                    let some = keep < 1.0;
-                    let mas = some && matches!(choice, Choice::Mas | Choice::Best);
-                    let way = Way {
-                        choice: some.then_some(choice),
-                        keep,
-                        beta: mas && beta == "on",
-                        attention: if mas { attention } else { 0.0 },
-                    };
-                    if !ways.contains(&way) {
-                        ways.push(way);
-                    }
+                let some = keep < 1.0;
+                let way = Way {
+                    choice: some.then_some(choice),
+                    keep,
+                    beta: some && choice == Choice::Mas && beta == "on",
+                };
+                if !ways.contains(&way) {
+                    ways.push(way);
                 }
             }
         }
@@ -192,9 +191,17 @@ fn work(
                     known.attention = Some(Array1::from_vec(saliency.get(modality).clone()));
                 }
             }
+            // Ways that keep the same tokens get the same answers.
+            let mut lines: Vec<(ByModality<Vec<bool>>, Value)> = Vec::new();
             for way in ways {
-                let counts = budget(&known, way.keep, way.beta.then_some(&modal));
-                let keep = kept(way, &known, &counts, arguments.seed, &item.id);
+                let beta = way.beta.then_some(&modal);
+                let keep = kept(way, &known, beta, arguments.seed, &item.id);
+                let same = lines.iter().find(|(kept, _)| *kept == keep);
+                if let Some(mut line) = same.map(|(_, line)| line.clone()) {
+                    way.name(&mut line);
+                    println!("{line}");
+                    continue;
+                }
                 let tokens = window.kept(&keep);
                 let draft = match way.choice {
                     None => first.clone(),
@@ -222,16 +229,14 @@ fn work(
                     }));
                 }
                 let mut line = about(item, &draft);
-                line["choose"] = json!(way.choice.map(|choice| choice.to_string()));
-                line["keep"] = json!(way.keep);
-                line["beta"] = json!(way.beta);
-                line["attention"] = json!(way.attention);
-                line["tokens"] = by_modality(&counts);
+                way.name(&mut line);
+                line["tokens"] = by_modality(&counts(&keep));
                 line["betas"] = by_modality(&modal);
                 line["full"] = json!(full.text);
                 line["verified"] = json!(verified);
                 line["ms"] = json!({"draft": draft_ms, "full": full_ms});
                 println!("{line}");
+                lines.push((keep, line));
                 // What tie_tolerance is chosen by; slow, so not for every item.
                 if way.choice.is_none() && tally.items.is_multiple_of(10) {
                     let found = large.difference(&tokens, prompt, &full.token_ids)?;
@@ -249,7 +254,7 @@ fn work(
 fn kept(
     way: &Way,
     known: &ByModality<Option<Known>>,
-    counts: &ByModality<usize>,
+    beta: Option<&Modal>,
     seed: u64,
     id: &str,
 ) -> ByModality<Vec<bool>> {
@@ -257,20 +262,9 @@ fn kept(
         hash.wrapping_mul(31).wrapping_add(byte.into())
     });
     let mut random = Pcg32::new(seed, stream);
-    let mut keep = ByModality::default();
-    for modality in Modality::ALL {
-        let Some(known) = known.get(modality) else {
-            continue;
-        };
-        *keep.get_mut(modality) = match way.choice {
-            None => vec![true; known.importance.len()],
-            Some(choice) => {
-                let count = *counts.get(modality);
-                choose(choice, known, count, way.attention, &mut random)
-            }
-        };
-    }
-    keep
+    // Of all tokens all are the same whatever would choose among them.
+    let choice = way.choice.unwrap_or(Choice::Grid);
+    choose(choice, known, way.keep, beta, &mut random)
 }
 
 fn about(item: &Item, draft: &Caption) -> Value {
@@ -285,6 +279,15 @@ fn about(item: &Item, draft: &Caption) -> Value {
         "draft_ids": draft.token_ids,
         "confidence": draft.confidence(),
     })
+}
+
+/// How many positions of each modality are kept.
+fn counts(keep: &ByModality<Vec<bool>>) -> ByModality<usize> {
+    let mut counts = ByModality::default();
+    for modality in Modality::ALL {
+        *counts.get_mut(modality) = keep.get(modality).iter().filter(|kept| **kept).count();
+    }
+    counts
 }
 
 fn by_modality<T: serde::Serialize>(values: &ByModality<T>) -> Value {
