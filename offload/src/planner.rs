@@ -46,13 +46,13 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// Prices of 1, 16 tokens, 5 %, seed 0.
+    /// Prices of 1, 16 tokens, 15 %, seed 0.
     fn default() -> Self {
         Self {
             lambda_bytes: 1.0,
             lambda_cloud: 1.0,
             min_tokens: 16,
-            audit: 0.05,
+            audit: 0.15,
             seed: 0,
         }
     }
