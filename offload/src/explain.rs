@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::planner::{Considered, Decision, Payload, Refusal};
 
-/// One line of what and why, then one a action that was weighed.
+/// One line of what and why, then for each action that was weighed.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seq = self.inputs.window.seq;
@@ -89,5 +89,81 @@ impl fmt::Display for Sent {
             Payload::Features { tokens } => write!(f, " with {tokens} tokens"),
             Payload::Keyframe => f.write_str(" with the keyframe"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::planner::{Inputs, Planner, Settings, Window};
+    use crate::thresholds::Limits;
+    use crate::{cloud, edge, link};
+
+    #[test]
+    fn says_what_and_why() {
+        let inputs = Inputs {
+            window: Window {
+                seq: 17,
+                empty: false,
+                confidence: 0.62,
+                draft_left: 0.0,
+                tokens: 90,
+                token_bytes: 290,
+                fixed_bytes: 5000,
+                caption_bytes: 600,
+                keyframe_bytes: None,
+            },
+            link: link::State {
+                bandwidth: 50_000.0,
+                rtt: 0.02,
+                contact: true,
+                away: 0.0,
+                in_flight: 10_000,
+            },
+            edge: edge::State {
+                stages: [0.1, 0.05, 0.03],
+                budget: 1.0,
+                load: 0.4,
+            },
+            cloud: cloud::State {
+                available: true,
+                away: 0.0,
+                wait: 0.1,
+                confirmed: 0.06,
+                corrected: 0.11,
+                captioned: 0.12,
+            },
+            risk: 0.31,
+            limits: Limits {
+                risk: 0.12,
+                latency: 0.8,
+            },
+        };
+        let said = Planner::new(Settings::default())
+            .unwrap()
+            .decide(inputs)
+            .to_string();
+        // (0.8 - 0.02 - 0.1 - 0.0755) s * 50 KB/s, less 10,000 in flight and 5,600, is 50 times 290.
+        let first = said.lines().next().unwrap();
+        assert!(
+            first.starts_with("window 17: verify with 50 tokens"),
+            "{said}"
+        );
+        assert!(first.contains("risk 0.310, limit 0.120"), "{said}");
+        let keep = said
+            .lines()
+            .find(|line| line.starts_with("  keep"))
+            .unwrap();
+        assert!(
+            keep.ends_with("not possible: the risk is above the limit"),
+            "{said}"
+        );
+        let defer = said
+            .lines()
+            .find(|line| line.starts_with("  defer"))
+            .unwrap();
+        assert!(
+            defer.ends_with("not possible: the cloud can be had now"),
+            "{said}"
+        );
     }
 }

@@ -326,14 +326,16 @@ mod tests {
     #[test]
     fn little_in_flight_does_not_lower_the_estimate() {
         let mut link = link();
-        drive(&mut link, 0, 10, 100_000, 1_000_000);
+        drive(&mut link, 0, 10, 1_000_000, 10_000_000);
         let before = link.state(ms(10_000)).bandwidth;
+        assert!((before - 1e7).abs() < 1e5, "{before}");
         for second in 10..60 {
+            // Some milliseconds of jitter would look like 20 KB/s, and like 1.25 MB/s.
             let start = second * 1000;
             let id = link.sent(ms(start), 300);
             link.acknowledged(ms(start + 35), id);
             let id = link.sent(ms(start + 500), 5000);
-            link.acknowledged(ms(start + 520 + 5), id);
+            link.acknowledged(ms(start + 520 + 4), id);
         }
         let after = link.state(ms(60_000)).bandwidth;
         assert!(after >= before * 0.99, "{before} {after}");

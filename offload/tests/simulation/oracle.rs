@@ -1,8 +1,8 @@
 //! A bound that knows the future of the link and the truth about each draft.
 //!
 //! It sends no window whose draft stands, and leaves out of the others as many as the target allows, the costliest. What
-//! it sends finds link and cloud free, at the link's rates and outages as they come: so no policy within the target that
-//! sends windows whole, or thinned only as far as the latency target asks, costs less.
+//! it sends finds link and cloud free, at the link's rates and outages as they come. So no policy within the target costs
+//! less that sends windows whole, or thinned only as far as the latency target asks, and does not wait for a faster link.
 
 use crate::engine::DRAFT;
 use crate::world::{CAPTIONED, CORRECTED, DELAY, FIXED, TOKEN, Window, World};

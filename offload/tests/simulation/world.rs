@@ -164,14 +164,15 @@ fn stops(random: &mut Random) -> Vec<(f64, f64)> {
         .to_vec()
 }
 
-/// From the middle on drafts are changed more often at the same confidence: the scene has become harder.
+/// Drafts are surer of themselves than they should be. From the middle on they are changed more often at the same
+/// confidence: the scene has become harder.
 fn window(seq: u64, random: &mut Random) -> Window {
-    let confidence = 1.0 - 0.75 * random.unit().powf(1.5);
+    let doubt = 0.75 * random.unit().powf(2.2);
     let harder = if seq >= SECONDS / 2 { 1.4 } else { 1.0 };
-    let chance = harder * (0.02 + (1.0 - confidence).powf(1.2));
+    let chance = harder * (0.01 + 0.85 * doubt.powf(0.75));
     Window {
         empty: random.unit() < 0.2,
-        confidence,
+        confidence: 1.0 - doubt,
         changed: random.unit() < chance,
         tokens: random.between(30.0, 110.0) as u32,
         keyframe: random.between(12e3, 40e3) as u32,
