@@ -163,6 +163,8 @@ fn compare(kind: Kind) {
     assert!(distance[3] <= 0.9, "{distance:?}");
     assert!(just_after <= 1.2 * later, "{just_after} {later}");
     assert!(on_time >= 0.97, "{on_time}");
+    let risk = mean(&planner.iter().map(|run| run.risk).collect::<Vec<f64>>());
+    assert!((risk - TARGET_RISK).abs() <= 0.01, "{risk}");
     for (seed, run) in planner.iter().enumerate() {
         let off = (run.risk - TARGET_RISK).abs();
         assert!(off <= 0.02, "seed {seed}: risk {}", run.risk);
