@@ -1,84 +1,37 @@
-//! What to do with a window: the planner's actions.
+//! What becomes of a window after its draft: kept on the edge, verified or captioned in the cloud, or left for later.
+//!
+//! Everything here is a pure function of its arguments or a small state machine that is handed its inputs: no I/O, no
+//! clock, no globals. Time is handed in as a [`Duration`](std::time::Duration) since any origin; time that jumps back
+//! counts as time standing still. Quantities are in seconds, bytes, and bytes a second unless said otherwise. What is
+//! not a number counts as the worst value of its range, so nothing that comes in makes an estimate leave its bounds.
+//!
+//! | part | what it gives |
+//! | --- | --- |
+//! | [`link`] | bandwidth, round-trip time, and whether there is contact |
+//! | [`edge`] | how much of its time the edge has left |
+//! | [`cloud`] | whether the cloud answers, and how long it would take |
+//! | [`risk`] | the chance that the cloud would change a draft |
+//! | [`thresholds`] | what risk and latency a decision may have, moved online towards their targets |
+//! | [`audit`] | which windows are verified only to learn from them |
+//! | [`budget`] | how many tokens a window may send |
+//! | [`planner`] | the decision, with all that it rests on |
+//! | [`step`] | whether to stop a draft half-way and offload at once |
+//! | [`context`] | which drafts a correction makes stale |
 
-use std::{fmt, str::FromStr};
+mod action;
+pub mod audit;
+mod bounds;
+pub mod budget;
+mod clock;
+pub mod cloud;
+pub mod context;
+pub mod edge;
+mod explain;
+pub mod link;
+pub mod planner;
+pub mod risk;
+pub mod step;
+pub mod thresholds;
 
-use serde::{Deserialize, Serialize};
-
-/// What becomes of a window after its draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Nothing is published: nothing happened in the window.
-    Skip,
-    /// The draft is final; the features stay on the edge.
-    Keep,
-    /// Features and draft go to the cloud, which verifies the draft.
-    Verify,
-    /// Features go to the cloud, which captions without a draft.
-    Offload,
-    /// The cloud is away: the window waits for it.
-    Defer,
-}
-
-impl Action {
-    /// Every action, in the order of the design.
-    pub const ALL: [Self; 5] = [
-        Self::Skip,
-        Self::Keep,
-        Self::Verify,
-        Self::Offload,
-        Self::Defer,
-    ];
-
-    /// The name on the wire.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Skip => "skip",
-            Self::Keep => "keep",
-            Self::Verify => "verify",
-            Self::Offload => "offload",
-            Self::Defer => "defer",
-        }
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The text is not the name of an action.
-#[derive(Debug, thiserror::Error)]
-#[error("unknown action '{0}': use skip, keep, verify, offload or defer")]
-pub struct UnknownAction(String);
-
-impl FromStr for Action {
-    type Err = UnknownAction;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|action| action.name() == name)
-            .ok_or_else(|| UnknownAction(name.to_owned()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_round_trip() {
-        for action in Action::ALL {
-            assert_eq!(action.name().parse::<Action>().unwrap(), action);
-        }
-        assert!(
-            "send"
-                .parse::<Action>()
-                .unwrap_err()
-                .to_string()
-                .contains("send")
-        );
-    }
-}
+pub use action::{Action, UnknownAction};
+pub use bounds::Error;
