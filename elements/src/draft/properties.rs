@@ -106,7 +106,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecUInt::builder("keep-tokens")
                 .nick("Tokens to keep")
-                .blurb("Tokens of a window that go on at most, the best by importance and the draft's attention; 0 for all")
+                .blurb("Tokens of a window that go on at most: streams share them by beta, and of each those go on that stand for all by the draft's attention; 0 for all")
                 .maximum(65_535)
                 .default_value(default.keep_tokens as u32)
                 .mutable_playing()

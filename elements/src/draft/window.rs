@@ -70,7 +70,7 @@ impl Drafter {
         let answer = (&read, prompt.as_str(), caption.token_ids.as_slice());
         let refreshed = contribution.refresh(model, answer, running, settings.pace)?;
         if too_many {
-            keep(window, most, saliency.as_ref());
+            keep(window, most, saliency.as_ref(), &contribution.betas());
             // What the cloud verifies must be a caption of the very tokens that it gets.
             if let Some(kept) = tokens(window, model.config())? {
                 caption = model.draft(&kept, &prompt)?;

@@ -1,7 +1,7 @@
 //! Which positions of a window's streams are sent: they share one budget by β.
 
 use mas::Mas;
-use mas::select::{Budget, Want, keep, share};
+use mas::select::{Budget, Place, Stream, Want, best, choose, share};
 use ndarray::{Array1, Axis, concatenate};
 
 use super::collect::Sample;
@@ -10,6 +10,7 @@ use super::collect::Sample;
 pub(super) struct Candidate {
     importance: Array1<f32>,
     energy: Array1<f32>,
+    places: Vec<Place>,
     rho: f32,
     gamma: f32,
     beta: f32,
@@ -32,6 +33,7 @@ impl Candidate {
             worth: beta * importance.mean().unwrap_or(0.0),
             importance,
             energy: joined(|sample| sample.now.energy.clone()),
+            places: samples.iter().enumerate().flat_map(places).collect(),
             rho: mean(|sample| sample.now.mas.rho),
             gamma: mean(|sample| sample.now.mas.gamma),
             beta,
@@ -49,42 +51,49 @@ impl Candidate {
     }
 }
 
-/// The positions of each stream that are sent, ascending. What exceeds the threshold is
-/// shared by β up to `max`; what is missing to `min` is shared in the same way and filled up
-/// by energy.
+/// Where the positions of a sample lie.
+fn places((index, sample): (usize, &Sample)) -> impl Iterator<Item = Place> {
+    let columns = sample.measured.columns.max(1);
+    (0..sample.now.s.len()).map(move |position| Place {
+        sample: index,
+        row: position / columns,
+        column: position % columns,
+    })
+}
+
+/// The positions of each stream that are sent, ascending. Those that exceed the threshold are
+/// chosen among up to `max`; what is missing to `min` is shared by β too, and filled up by energy.
 pub(super) fn select(streams: &[&Candidate], budget: Budget) -> Vec<Vec<usize>> {
-    let split = |total: usize, available: &dyn Fn(usize) -> usize| {
-        let wants: Vec<Want> = (streams.iter().enumerate())
-            .map(|(index, stream)| Want {
-                available: available(index),
-                beta: stream.beta,
-            })
-            .collect();
-        share(total, &wants)
-    };
-    let exceeds = |stream: &Candidate| {
-        let importance = stream.importance.iter();
-        importance.filter(|i| **i > budget.threshold).count()
-    };
-    let wanted = split(budget.max, &|index| exceeds(streams[index]));
-    let missing = budget.min.saturating_sub(wanted.iter().sum());
-    let added = split(missing, &|index| {
-        streams[index].importance.len() - wanted[index]
-    });
-    let counts = wanted
-        .iter()
-        .zip(&added)
-        .map(|(wanted, added)| wanted + added);
-    (streams.iter().zip(counts))
-        .map(|(stream, count)| {
-            let budget = Budget {
-                threshold: budget.threshold,
-                min: count,
-                max: count,
-            };
-            keep(stream.importance.view(), stream.energy.view(), budget)
+    let exceed: Vec<Vec<usize>> = (streams.iter())
+        .map(|stream| {
+            let exceeds = |p: &usize| stream.importance[*p] > budget.threshold;
+            (0..stream.importance.len()).filter(exceeds).collect()
         })
-        .collect()
+        .collect();
+    let offers: Vec<Stream> = (streams.iter().zip(&exceed))
+        .map(|(stream, exceed)| Stream {
+            weights: stream.importance.select(Axis(0), exceed),
+            places: exceed.iter().map(|p| stream.places[*p]).collect(),
+            beta: stream.beta,
+        })
+        .collect();
+    let mut kept: Vec<Vec<usize>> = (choose(budget.max, &offers).iter().zip(&exceed))
+        .map(|(chosen, exceed)| chosen.iter().map(|index| exceed[*index]).collect())
+        .collect();
+    let missing = (budget.min).saturating_sub(kept.iter().map(Vec::len).sum());
+    let wants: Vec<Want> = (streams.iter().zip(&kept))
+        .map(|(stream, kept)| Want {
+            available: stream.importance.len() - kept.len(),
+            beta: stream.beta,
+        })
+        .collect();
+    for ((stream, kept), count) in streams.iter().zip(&mut kept).zip(share(missing, &wants)) {
+        let mut rest = stream.energy.clone();
+        kept.iter().for_each(|p| rest[*p] = f32::MIN);
+        kept.extend(best(rest.view(), count));
+        kept.sort_unstable();
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -101,6 +110,13 @@ mod tests {
             worth: beta * importance.mean().unwrap(),
             importance,
             energy: Array1::from_shape_fn(positions, |p| p as f32),
+            places: (0..positions)
+                .map(|p| Place {
+                    sample: 0,
+                    row: p / 7,
+                    column: p % 7,
+                })
+                .collect(),
             rho: 0.5,
             gamma: 0.5,
             beta,
@@ -143,10 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn within_a_stream_the_best_come_first() {
-        let one = stream(49, 40, 1.0);
+    fn within_a_stream_those_come_first_that_stand_for_all_that_exceed() {
+        let one = stream(49, 21, 1.0);
         let kept = select(&[&one], Budget::new(0.1, 4, 8).unwrap());
-        assert_eq!(kept[0], (0..8).collect::<Vec<_>>());
+        assert!(kept[0].iter().all(|p| *p < 21), "{kept:?}");
+        // Of three rows some in each.
+        for row in 0..3 {
+            assert!(kept[0].iter().any(|p| p / 7 == row), "{kept:?}");
+        }
     }
 
     #[test]
