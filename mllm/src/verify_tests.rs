@@ -202,7 +202,13 @@ proptest! {
         // A stricter rule accepts no more.
         let strict = verify(&mut new(), &rules, &draft, Agreement::Margin(1.0)).unwrap();
         prop_assert!(strict.accepted <= outcome.accepted);
-        prop_assert_eq!(&strict.decoded.tokens, &own.tokens);
+        // With a factor of 1 it is what the model writes alone, up to where two tokens are equally likely.
+        let strict = &strict.decoded.tokens;
+        let common = strict.iter().zip(&own.tokens).take_while(|(a, b)| a == b).count();
+        let logit = |tokens: &[u32]| rows[[common, tokens.get(common).copied().unwrap_or(END) as usize]];
+        if *strict != own.tokens {
+            prop_assert_eq!(logit(strict), logit(&own.tokens));
+        }
         // Past the draft the model decides alone, after what was accepted.
         if !outcome.whole {
             let mut model = new();
