@@ -20,15 +20,6 @@ use mllm::{
 /// As `msaovideomas`.
 const T0: f32 = 0.0005;
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// As `msaogate`.
-const GATE: gate::Settings = gate::Settings {
-    threshold: 0.02,
-    hysteresis: 0.01,
-    min_interval: Duration::ZERO,
-    max_gap: Duration::from_secs(10),
-    thin_interval: None,
-    budget: 0.0,
-};
 
 #[derive(Default)]
 struct Stage {
@@ -108,7 +99,9 @@ fn main() -> Result<()> {
             }
         };
         if let Some((_, measurement, seen)) = &last
-            && gate.decide(&GATE, running, measurement.mas.worth()).keeps()
+            && gate
+                .decide(&gate::Settings::default(), running, measurement.mas.worth())
+                .keeps()
         {
             frames_kept += 1;
             kept = Some((measurement.clone(), seen.clone()));

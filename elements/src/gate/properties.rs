@@ -21,14 +21,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            gate: gate::Settings {
-                threshold: 0.02,
-                hysteresis: 0.01,
-                min_interval: Duration::ZERO,
-                max_gap: Duration::from_secs(10),
-                thin_interval: None,
-                budget: 0.0,
-            },
+            gate: gate::Settings::default(),
             mode: Mode::Drop,
             thin_interval: Duration::from_secs(1),
             mark_sent: false,

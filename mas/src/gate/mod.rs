@@ -29,6 +29,19 @@ pub struct Settings {
     pub budget: f64,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            threshold: 0.02,
+            hysteresis: 0.01,
+            min_interval: Duration::ZERO,
+            max_gap: Duration::from_secs(10),
+            thin_interval: None,
+            budget: 0.0,
+        }
+    }
+}
+
 impl Settings {
     /// # Errors
     /// [`Error::Setting`] if a value is out of its range.
