@@ -6,7 +6,7 @@ cache=$PWD/.cache
 venv=$cache/bench-venv
 if ! cmp -s bench/requirements.txt "$venv/requirements.txt"; then
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r bench/requirements.txt
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r bench/requirements.txt
     cp bench/requirements.txt "$venv/"
 fi
 sums=$PWD/bench/media.sha256

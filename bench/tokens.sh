@@ -15,7 +15,7 @@ for file in "${wanted[@]}"; do
     have=$venv/$(basename "$file")
     cmp -s "$file" "$have" && continue
     [ -d "$venv" ] || python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$file"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$file"
     cp "$file" "$have"
 done
 
