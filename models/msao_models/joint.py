@@ -10,7 +10,7 @@ full model wrote before, and questions from Flickr8k's captions), on DAQUAR and 
   models as they were, so that what self-critical training gave them is kept;
 - the draft by cross-entropy and by the divergence from the full model's distributions, on the same tokens.
 
-Training lasts a given time, and the learning rate falls with the time that is left: a run fits a lease, whatever the
+Training lasts a given time, and the learning rate falls with the time that is left: a run fits the time there is, whatever the
 machine. The matrices that will be stored in 4 bits are rounded to them at every step. The encoders of sounds and sensors
 are trained before (`senses.py`) and frozen. `torchrun --nproc-per-node N` trains on N GPUs; the numbers of scenes,
 windows and pictures are those of each.
