@@ -21,6 +21,21 @@ fn street() -> String {
     )
 }
 
+/// Plays the pipeline to its end: the windows that came to its `sink`.
+fn play(pipeline: &gst::Pipeline) -> Vec<FeatureWindow> {
+    let sink = pipeline.by_name("sink").unwrap();
+    let sink = sink.downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut windows = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        let buffer = sample.buffer_owned().unwrap();
+        windows.push(FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap());
+    }
+    let bus = pipeline.bus().unwrap();
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+    windows
+}
+
 #[test]
 fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
     init();
@@ -37,15 +52,7 @@ fn windows_of_a_street_come_with_drafts_and_their_counts_add_up() {
     for name in ["mas", "window", "draft"] {
         element(name).set_property("model", model());
     }
-    let sink = element("sink").downcast::<gst_app::AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let mut windows = Vec::new();
-    while let Ok(sample) = sink.pull_sample() {
-        let buffer = sample.buffer_owned().unwrap();
-        windows.push(FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap());
-    }
-    let bus = pipeline.bus().unwrap();
-    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+    let windows = play(&pipeline);
 
     assert!(!windows.is_empty());
     assert_eq!(
@@ -118,15 +125,7 @@ fn picture_sound_and_sensors_become_drafts_and_beta_goes_back_to_what_measures()
     };
     let reached = meters.map(|name| count(name, "src"));
     let past = meters.map(|name| count(name, "sink"));
-    let sink = element("sink").downcast::<gst_app::AppSink>().unwrap();
-    pipeline.set_state(gst::State::Playing).unwrap();
-    let mut windows = Vec::new();
-    while let Ok(sample) = sink.pull_sample() {
-        let buffer = sample.buffer_owned().unwrap();
-        windows.push(FeatureWindow::decode(&buffer.map_readable().unwrap()).unwrap());
-    }
-    let bus = pipeline.bus().unwrap();
-    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+    let windows = play(&pipeline);
 
     let refreshes = stats::<u64>(&element("draft"), "beta-refreshes");
     assert!(refreshes >= 1, "{refreshes}");
