@@ -75,7 +75,7 @@ class Layer(nn.Module):
             k, v = torch.cat([past[0].to(k.dtype), k], 2), torch.cat([past[1].to(v.dtype), v], 2)
         present = (k, v)
         shared = s.heads // s.kv_heads
-        if self.training:
+        if self.training and not watch:
             k, v = (t.repeat_interleave(shared, 1) for t in (k, v))
             mixed = F.scaled_dot_product_attention(q, k, v, bias[:, 0].to(q.dtype), self.dropout)
             return self.feed_forward(x + self.o(mixed.transpose(1, 2).reshape(batch, length, s.width))), present, None
@@ -170,7 +170,15 @@ class Captioner(nn.Module):
     def forward(self, tokens: Tensor, kept: Tensor, text: Tensor, written: Tensor | None = None) -> Tensor:
         """Logits [N, L, vocabulary] after each piece of `text` [N, L]; `kept` [N, 109 or 49] masks tokens, `written`
         [N, L] masks padding in the text."""
+        return self.decoder(*self.read(tokens, kept, text, written), last=text.shape[1])[0]
+
+    def read(self, tokens: Tensor, kept: Tensor, text: Tensor, written: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Embeddings, mask and positions of a window and a text about it."""
         embeds = torch.cat([self.embed(tokens), self.decoder.embeddings(text)], 1)
         mask = torch.cat([kept, torch.ones_like(text) if written is None else written], 1)
-        positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return self.decoder(embeds, mask, positions, last=text.shape[1])[0]
+        return embeds, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+    def attention(self, tokens: Tensor, kept: Tensor, text: Tensor, written: Tensor | None = None) -> Tensor:
+        """How much each piece of `text` attends to each token [N, L, 109 or 49]: the mean over layers and heads."""
+        attention = self.decoder(*self.read(tokens, kept, text, written), watch=True)[2]
+        return attention[:, tokens.shape[1] :, : tokens.shape[1]]

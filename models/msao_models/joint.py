@@ -7,7 +7,7 @@ Full model, the trunk of the image encoder and the draft learn side by side, on 
 full model wrote before, and questions from Flickr8k's captions), on DAQUAR and on generated rig scenes:
 
 - full model and trunk by cross-entropy; on captions of photographs also by the divergence from the distributions of the
-  models as they were, so that what self-critical training gave them is kept;
+  models as they were, given all tokens, so that what self-critical training gave them is kept, and kept from fewer tokens;
 - the draft by cross-entropy and by the divergence from the full model's distributions, on the same tokens.
 
 Training lasts a given time, and the learning rate falls with the time that is left: a run fits the time there is, whatever the
@@ -33,9 +33,12 @@ from .encoder import Encoder, quantise
 from .generate import MAX_CAPTION, SUPPRESSED, generate
 from .material import Material, Sample
 from .pieces import ANSWER, BOS, EOS, PAD
+from .selection import spread
 from .train import RoundedWeights, random_kept, step
 
 QUESTION_WEIGHT = 2.0
+# Of this share of windows the full model and the draft read those of the picture's tokens that a rig would send.
+SENT = 0.3
 
 
 class Clock:
@@ -108,6 +111,22 @@ class Trainer:
             kept = [torch.ones(n, places, dtype=torch.long, device=self.device) for places in PLACES.values()]
         there = torch.cat([k * m[:, None].long() for k, m in zip(kept, (looks, hears, feels))], 1)
         return torch.cat([seen, heard, felt], 1), there
+
+    @torch.no_grad()
+    def sent(self, draft: Captioner, tokens: Tensor, there: Tensor, text: Tensor, read: Tensor, told: Tensor) -> Tensor:
+        """`there` [N, 109] with the tokens of some pictures as a rig sends them: by the draft's attention from where
+        the answer is told, in `told` [N, L]."""
+        video = PLACES["video"]
+        some = ((torch.rand(len(there), device=self.device) < SENT) & there[:, :video].any(1)).nonzero()[:, 0]
+        all_of_it = there[some].clone()
+        all_of_it[:, :video] = 1
+        with self.autocast():
+            attention = draft.attention(tokens[some], all_of_it, text[some], read[some])
+        attended = (attention.float() * (told[some] > 0)[:, :, None]).sum(1)[:, :video]
+        share = torch.empty(len(some), device=self.device).uniform_(0.1, 0.75)
+        there = there.clone()
+        there[some, :video] = spread(attended, (share * video).ceil()).long()
+        return there
 
     def as_before(self, samples: list[Sample], length: int) -> tuple[list[int], Tensor]:
         """Which samples are captions of photographs that are seen, and a mask [n, length] of the places in their text
@@ -190,7 +209,7 @@ def train(t: Trainer, encoder: Encoder, full: Captioner, draft: Captioner, secon
     stored = {id(p) for p in rounded.stored}
     new = [p for name in ("audio", "sensor") for p in full.projectors[name].parameters()]
     others = [p for p in (*full.decoder.parameters(), *full.projectors["video"].parameters()) if id(p) not in stored]
-    settings = {"weight_decay": 0.05, "betas": (0.9, 0.98)}
+    settings = {"weight_decay": 0.05, "betas": (0.9, 0.98), "fused": True}
     optimizer = torch.optim.AdamW(groups((others + rounded.masters, 2.5e-4), (new, 1e-3), (list(encoder.trunk.parameters()), 2.5e-4)), **settings)
     draft_optimizer = torch.optim.AdamW(groups((list(draft.parameters()), 1e-3)), **settings)
     rounded.load()
@@ -208,11 +227,12 @@ def train(t: Trainer, encoder: Encoder, full: Captioner, draft: Captioner, secon
         with t.autocast():
             seen = quantise(encoder(pixels).float())
             tokens, kept = t.tokens(seen, pictures, samples, True)
+            kept = t.sent(draft, tokens, kept, text, read, weights)
             logits = full(F.dropout(tokens, 0.1), kept, text, read)
             with torch.no_grad():
                 places = torch.tensor([pictures.index(p) for p in photographs], device=t.device)
                 before = quantise(old_encoder(pixels[places]).float())
-                wanted = old(before, kept[own, : before.shape[1]], text[own], read[own])
+                wanted = old(before, torch.ones_like(kept[own, : before.shape[1]]), text[own], read[own])
             guessed = draft(tokens.detach(), kept, text, read)
         loss = weighted(logits, pieces, weights) + divergence(logits[own], wanted, told)
         step(loss, optimizer, rounded)

@@ -262,6 +262,9 @@ class Material:
         """Pictures as the encoder reads them, [n, 3, 224, 224]."""
         x = self.pictures[torch.tensor(pictures, device=self.device)].permute(0, 3, 1, 2).float() / 255
         if augmented:
-            photographs = torch.tensor([p < self.first_room for p in pictures], device=self.device)
-            x = augment(x, photographs)
+            index = torch.tensor(pictures, device=self.device)
+            photographs = index < self.first_room
+            rooms = (index >= self.first_room) & (index < self.first_check)
+            # What is asked of a scene may be at its edge.
+            x = augment(x, photographs, torch.where(photographs, 0.3, torch.where(rooms, 0.15, 0.05)))
         return ((x - MEAN) / STD).contiguous(memory_format=torch.channels_last)

@@ -161,7 +161,7 @@ def main() -> None:
             raise SystemExit("no margin below 1 is good enough, or there are no captions: config.json stays as it is")
         path = arguments.calibrate / "config.json"
         config = json.loads(path.read_text())
-        config["agreement_margin"] = calibrated
+        config["agreement_margin"] = round(calibrated, 4)
         path.write_text(json.dumps(config, indent=1) + "\n")
         print(f"agreement_margin = {calibrated:g} in {path}")
 

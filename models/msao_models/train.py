@@ -30,12 +30,12 @@ from .pieces import ANSWER, BOS, EOS, PAD, PROMPT
 from .prepare import load_trimmed
 
 
-def augment(pixels: Tensor, free: Tensor | None = None) -> Tensor:
-    """Random crop of 70 % to all, flip and brightness; `pixels` are [N, 3, H, W] in 0..1. Where `free` [N] is false
-    nothing is flipped and at most 5 % cut off: what is asked of such a picture depends on its sides and edges."""
+def augment(pixels: Tensor, free: Tensor | None = None, cut: Tensor | float = 0.3) -> Tensor:
+    """Random crop, flip and brightness; `pixels` are [N, 3, H, W] in 0..1. At most `cut` [N] of the sides is cut off.
+    Where `free` [N] is false nothing is flipped: what is asked of such a picture depends on its sides."""
     n, device = pixels.shape[0], pixels.device
     free = torch.ones(n, dtype=torch.bool, device=device) if free is None else free
-    scale = 1 - torch.rand(n, device=device) * torch.where(free, 0.3, 0.05)
+    scale = 1 - torch.rand(n, device=device) * cut
     shift = (torch.rand(n, 2, device=device) * 2 - 1) * (1 - scale)[:, None]
     flip = torch.where(free & (torch.rand(n, device=device) < 0.5), -1.0, 1.0)
     theta = torch.zeros(n, 2, 3, device=device)
