@@ -16,13 +16,13 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "status",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// How an edge is. Counters count from the start of its epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The rig.
     pub rig: Rig,
@@ -74,7 +74,7 @@ impl Status {
 /// How a cloud worker is. Counters count from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudStatus {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The worker's name.
     pub worker: String,
@@ -99,6 +99,18 @@ pub struct CloudStatus {
     pub dead: u64,
     /// How long the last window took, in milliseconds; 0 before the first.
     pub last_ms: f64,
+    /// Windows a second that it can serve, from its time of work alone; 0 before the first. Since 1.1.
+    #[serde(default)]
+    pub service_rate: f64,
+    /// Mean time from taking up a draft that is confirmed to the verdict, in milliseconds. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_ms: Option<f64>,
+    /// The same of a draft that is corrected. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_ms: Option<f64>,
+    /// The same of a window without a draft. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captioned_ms: Option<f64>,
 }
 
 impl CloudStatus {
@@ -121,6 +133,10 @@ impl CloudStatus {
             duplicates: 0,
             dead: 0,
             last_ms: 0.0,
+            service_rate: 0.0,
+            confirmed_ms: None,
+            corrected_ms: None,
+            captioned_ms: None,
         }
     }
 }
