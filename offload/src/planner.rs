@@ -267,6 +267,23 @@ impl Planner {
         }
     }
 
+    /// The decision for an action that was chosen elsewhere: of its ways the cheapest, possible or not.
+    #[must_use]
+    pub fn only(&self, inputs: Inputs, action: Action) -> Decision {
+        let inputs = inputs.bounded();
+        let considered = self.consider(&inputs);
+        let ways = considered.iter().filter(|option| option.action == action);
+        let way = ways.min_by(|a, b| a.cost.total_cmp(&b.cost));
+        Decision {
+            action,
+            payload: way.map_or(Payload::Nothing, |way| way.payload),
+            audit_of: None,
+            propensity: 1.0,
+            inputs,
+            considered,
+        }
+    }
+
     /// How many tokens a window may send so that its final caption comes within the latency limit if it is verified.
     /// From [`Settings::min_tokens`] to what the window has, and never less on a faster link.
     #[must_use]
