@@ -29,6 +29,7 @@ pub mod test_server;
 
 pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};
+pub use deliver::Observer;
 pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token};
 pub use identity::{Rig, WindowId};
 pub use message::{Message, MessageId};
