@@ -16,13 +16,13 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "status",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// How an edge is. Counters count from the start of its epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The rig.
     pub rig: Rig,
@@ -46,9 +46,37 @@ pub struct Status {
     pub tokens_kept: u64,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u64,
+    /// What was decided on windows; all 0 without a planner.
+    #[serde(default)]
+    pub decisions: Decisions,
     /// What became of the edge's messages.
     #[serde(flatten)]
     pub messages: Counters,
+}
+
+/// Decisions by kind. A window that waits for the cloud is decided on again: `windows` of the status are
+/// `skip + keep + verify + offload + waiting + dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decisions {
+    /// Nothing happened in the window.
+    pub skip: u64,
+    /// The draft is final.
+    pub keep: u64,
+    /// Features and draft go to the cloud.
+    pub verify: u64,
+    /// The cloud captions without a draft.
+    pub offload: u64,
+    /// The cloud was away: the window waits.
+    pub defer: u64,
+    /// Of `verify` and `defer`, those decided only to learn from the answer.
+    pub audits: u64,
+    /// Windows that wait now.
+    pub waiting: u64,
+    /// Of `keep`, those that waited too long.
+    pub stale: u64,
+    /// Windows without a draft that waited too long, or found no room to wait.
+    pub dropped: u64,
 }
 
 impl Status {
@@ -66,6 +94,7 @@ impl Status {
             windows: 0,
             tokens_kept: 0,
             tokens_possible: 0,
+            decisions: Decisions::default(),
             messages: Counters::default(),
         }
     }
@@ -74,7 +103,7 @@ impl Status {
 /// How a cloud worker is. Counters count from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudStatus {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The worker's name.
     pub worker: String,

@@ -95,7 +95,7 @@ fn other_major_is_refused_and_newer_minor_is_read() {
     let with_version = |version: &[u8; 12]| {
         let at = bytes
             .windows(12)
-            .position(|w| w == b"features/1.0")
+            .position(|w| w == b"features/1.1")
             .unwrap();
         let mut changed = bytes.clone();
         changed[at..at + 12].copy_from_slice(version);
@@ -250,7 +250,7 @@ prop_compose! {
         (epoch, seq, start, running, spare) in any::<(u128, u64, i32, u32, u16)>(),
         action in prop::sample::select(Action::ALL.to_vec()),
         flags in vec(name(), 0..5),
-        prompt in ".{0,60}",
+        (prompt, plan) in (".{0,60}", option::of(".{0,60}")),
         (closed, drafted) in any::<(i64, i64)>(),
     ) -> FeatureWindow {
         FeatureWindow {
@@ -261,6 +261,7 @@ prop_compose! {
             end_running_ns: u64::from(running) + u64::from(spare),
             prompt,
             decision: action,
+            plan,
             tokens_possible: tokens.len() as u32 + u32::from(spare),
             modalities,
             draft,

@@ -42,7 +42,7 @@ pub use sensor::SENSOR_MEDIA_TYPE;
 pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";
 
 /// Schema of the windows, as it stands in the caps.
-pub const WINDOW_SCHEMA: &str = "features/1.0";
+pub const WINDOW_SCHEMA: &str = "features/1.1";
 
 fn window_caps() -> gst::Caps {
     gst::Caps::builder(WINDOW_MEDIA_TYPE)

@@ -119,6 +119,7 @@ mod tests {
             end_running_ns: 0,
             prompt: "describe".to_owned(),
             decision: Action::Offload,
+            plan: None,
             modalities: vec![report("front"), report("rear"), report("mic")],
             draft: None,
             tokens: (tokens.iter())
