@@ -69,7 +69,7 @@ pub struct Decisions {
     pub offload: u64,
     /// The cloud was away: the window waits.
     pub defer: u64,
-    /// Of `verify` and `defer`, those decided only to learn from the answer.
+    /// Of `verify`, those decided only to learn from the answer.
     pub audits: u64,
     /// Windows that wait now.
     pub waiting: u64,
@@ -242,8 +242,25 @@ async fn publish(
 pub async fn subscribe(
     connection: &Connection,
 ) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
-    let messages = connection.client().subscribe(subjects::STATUS).await;
-    let messages = messages.map_err(|error| connection.fault(subjects::STATUS, &error))?;
+    on(connection, subjects::STATUS).await
+}
+
+/// The same of cloud workers alone: for an edge, which need not hear of all other edges.
+///
+/// # Errors
+/// As for [`subscribe`].
+pub async fn subscribe_cloud(
+    connection: &Connection,
+) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
+    on(connection, subjects::CLOUD_STATUS).await
+}
+
+async fn on(
+    connection: &Connection,
+    subject: &'static str,
+) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
+    let messages = connection.client().subscribe(subject).await;
+    let messages = messages.map_err(|error| connection.fault(subject, &error))?;
     Ok(messages.map(|message| decode(&message.subject, &message.payload)))
 }
 
