@@ -128,6 +128,18 @@ pub struct CloudStatus {
     pub dead: u64,
     /// How long the last window took, in milliseconds; 0 before the first.
     pub last_ms: f64,
+    /// Windows a second that it can serve, from its time of work alone; 0 before the first. Since 1.1.
+    #[serde(default)]
+    pub service_rate: f64,
+    /// Mean time from taking up a draft that is confirmed to the verdict, in milliseconds. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_ms: Option<f64>,
+    /// The same of a draft that is corrected. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_ms: Option<f64>,
+    /// The same of a window without a draft. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captioned_ms: Option<f64>,
 }
 
 impl CloudStatus {
@@ -150,6 +162,10 @@ impl CloudStatus {
             duplicates: 0,
             dead: 0,
             last_ms: 0.0,
+            service_rate: 0.0,
+            confirmed_ms: None,
+            corrected_ms: None,
+            captioned_ms: None,
         }
     }
 }

@@ -6,8 +6,10 @@
 
 mod config;
 mod error;
+mod keyframe;
 mod model;
 mod run;
+mod service;
 mod thread;
 mod verifier;
 

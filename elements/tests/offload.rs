@@ -3,68 +3,12 @@
 
 mod common;
 
-use broker::{DraftReport, FeatureWindow, Modality, ModalityReport, Token, WindowId};
+use broker::{FeatureWindow, Token};
 use common::*;
 use gst::prelude::*;
 use gst_check::Harness;
 use offload::Action;
 use offload::planner::{Decision, Payload};
-
-const EPOCH: ulid::Ulid = ulid::Ulid(7);
-
-/// A window of 49 tokens of a picture, with a draft of this confidence.
-fn window(seq: u64, confidence: f32) -> FeatureWindow {
-    let stream = "video_0".to_owned();
-    FeatureWindow {
-        id: WindowId {
-            rig: "car-7".parse().unwrap(),
-            epoch: EPOCH,
-            seq,
-        },
-        start_utc_ns: 0,
-        end_utc_ns: 1_000_000_000,
-        start_running_ns: seq * 1_000_000_000,
-        end_running_ns: (seq + 1) * 1_000_000_000,
-        prompt: "describe".to_owned(),
-        decision: Action::Verify,
-        plan: None,
-        modalities: vec![ModalityReport {
-            modality: Modality::Video,
-            stream: stream.clone(),
-            rho: 0.0,
-            gamma: 0.0,
-            beta: 1.0,
-            mas: 0.0,
-            encoder: "encoder".to_owned(),
-            encoder_sha256: "0".repeat(64),
-        }],
-        draft: Some(DraftReport {
-            text: format!("window {seq}"),
-            token_ids: vec![5, 6],
-            logprobs: vec![-0.5, -0.5, -0.5],
-            confidence,
-            model: "draft".to_owned(),
-        }),
-        tokens: (0..49)
-            .map(|position| Token {
-                modality: Modality::Video,
-                stream: stream.clone(),
-                t: 0,
-                y: position / 7,
-                x: position % 7,
-                importance: f32::from(position) / 49.0,
-                scale: 0.01,
-                feature: (0..256).map(|i: i32| (i * 89) as i8).collect(),
-            })
-            .collect(),
-        tokens_possible: 49,
-        frames_in: 10,
-        frames_kept: 1,
-        flags: vec![],
-        closed_utc_ns: 2_000_000_000,
-        drafted_utc_ns: 2_030_000_000,
-    }
-}
 
 struct Bench {
     harness: Harness,
@@ -145,7 +89,7 @@ fn plan(window: &FeatureWindow) -> Decision {
 fn with_a_cloud_a_window_is_verified_and_carries_what_that_rests_on() {
     let mut bench = bench(&[]);
     bench.reach();
-    bench.push(&window(0, 0.3));
+    bench.push(&drafted(0, 0.3));
     let out = bench.pull();
     assert_eq!(out.decision, Action::Verify);
     let plan = plan(&out);
@@ -156,7 +100,7 @@ fn with_a_cloud_a_window_is_verified_and_carries_what_that_rests_on() {
     // Nothing else was changed.
     let before = FeatureWindow {
         plan: out.plan.clone(),
-        ..window(0, 0.3)
+        ..drafted(0, 0.3)
     };
     assert_eq!(out, before);
     assert_eq!((bench.count("windows"), bench.count("verify")), (1, 1));
@@ -179,7 +123,7 @@ fn whoever_hears_of_the_cloud_is_asked_to_say_so() {
 fn a_slow_link_gets_the_tokens_that_matter_most_of_those_it_has_time_for() {
     let mut bench = bench(&[("bandwidth", "20000"), ("min-tokens", "8")]);
     bench.reach();
-    bench.push(&window(0, 0.3));
+    bench.push(&drafted(0, 0.3));
     let out = bench.pull();
     let Payload::Features { tokens } = plan(&out).payload else {
         panic!("{}", plan(&out));
@@ -191,11 +135,11 @@ fn a_slow_link_gets_the_tokens_that_matter_most_of_those_it_has_time_for() {
     assert!(mean > 0.5, "{mean}");
     let mut slower = self::bench(&[("bandwidth", "100"), ("min-tokens", "8")]);
     slower.reach();
-    slower.push(&window(0, 0.3));
+    slower.push(&drafted(0, 0.3));
     assert_eq!(slower.pull().tokens.len(), 8);
     let mut most = self::bench(&[("max-tokens", "12")]);
     most.reach();
-    most.push(&window(0, 0.3));
+    most.push(&drafted(0, 0.3));
     assert_eq!(most.pull().tokens.len(), 12);
 }
 
@@ -203,14 +147,14 @@ fn a_slow_link_gets_the_tokens_that_matter_most_of_those_it_has_time_for() {
 fn a_sure_draft_is_kept_and_an_empty_window_skipped() {
     let mut bench = bench(&[("target-risk", "0.5"), ("audit", "0.000001")]);
     bench.reach();
-    bench.push(&window(0, 0.95));
+    bench.push(&drafted(0, 0.95));
     let out = bench.pull();
     assert_eq!((out.decision, out.tokens.len()), (Action::Keep, 0));
     assert!(out.flags.is_empty() && out.draft.is_some());
     bench.push(&FeatureWindow {
         tokens: vec![],
         draft: None,
-        ..window(1, 0.0)
+        ..drafted(1, 0.0)
     });
     assert!(bench.harness.try_pull().is_none());
     assert_eq!((bench.count("keep"), bench.count("skip")), (1, 1));
@@ -220,7 +164,7 @@ fn a_sure_draft_is_kept_and_an_empty_window_skipped() {
 fn windows_wait_for_the_cloud_and_go_one_at_a_time_when_it_is_back() {
     let mut bench = bench(&[]);
     for seq in 0..2 {
-        bench.push(&window(seq, 0.3));
+        bench.push(&drafted(seq, 0.3));
         let out = bench.pull();
         // Its draft is published at once.
         assert_eq!((out.decision, out.tokens.len()), (Action::Defer, 0));
@@ -251,19 +195,19 @@ fn windows_wait_for_the_cloud_and_go_one_at_a_time_when_it_is_back() {
 #[test]
 fn what_waited_too_long_is_kept_and_what_has_no_draft_is_dropped() {
     let mut bench = bench(&[("defer-age", "10000000000")]);
-    bench.push(&window(0, 0.3));
+    bench.push(&drafted(0, 0.3));
     bench.push(&FeatureWindow {
         draft: None,
-        ..window(1, 0.3)
+        ..drafted(1, 0.3)
     });
     bench.at(9_999);
-    bench.push(&window(2, 0.3));
+    bench.push(&drafted(2, 0.3));
     for seq in 0..3 {
         assert_eq!(bench.pull().id.seq, seq);
     }
     assert_eq!(bench.count("waiting"), 3);
     bench.at(10_000);
-    bench.push(&window(3, 0.3));
+    bench.push(&drafted(3, 0.3));
     let late = (0..2)
         .map(|_| bench.pull())
         .find(|w| w.id.seq == 0)
@@ -278,9 +222,9 @@ fn what_waited_too_long_is_kept_and_what_has_no_draft_is_dropped() {
 #[test]
 fn of_more_windows_than_may_wait_the_oldest_waits_no_longer() {
     let mut bench = bench(&[("defer-windows", "1")]);
-    bench.push(&window(0, 0.3));
+    bench.push(&drafted(0, 0.3));
     assert_eq!(bench.pull().decision, Action::Defer);
-    bench.push(&window(1, 0.3));
+    bench.push(&drafted(1, 0.3));
     assert_eq!(bench.pull().decision, Action::Defer);
     let first = bench.pull();
     assert_eq!((first.id.seq, first.decision), (0, Action::Keep));
@@ -299,7 +243,7 @@ fn a_window_without_a_draft_is_captioned_in_the_cloud() {
     bench.push(&FeatureWindow {
         draft: None,
         decision: Action::Offload,
-        ..window(0, 0.0)
+        ..drafted(0, 0.0)
     });
     let out = bench.pull();
     assert_eq!((out.decision, out.tokens.len()), (Action::Offload, 49));
@@ -310,8 +254,8 @@ fn a_window_without_a_draft_is_captioned_in_the_cloud() {
 fn answers_move_the_thresholds_by_exact_times() {
     let mut bench = bench(&[]);
     bench.reach();
-    bench.push(&window(0, 0.3));
-    bench.push(&window(1, 0.3));
+    bench.push(&drafted(0, 0.3));
+    bench.push(&drafted(1, 0.3));
     let limit = |bench: &Bench| bench.count("latency-limit") / 1_000_000;
     let answer = |bench: &mut Bench, epoch: ulid::Ulid, seq: u64| {
         let id = format!("car-7/{epoch}/{seq}");
@@ -337,7 +281,7 @@ fn contact_ends_by_event_and_the_cloud_by_silence() {
     bench.reach();
     let next = |bench: &mut Bench, at, seq| {
         bench.at(at);
-        bench.push(&window(seq, 0.3));
+        bench.push(&drafted(seq, 0.3));
         bench.pull().decision
     };
     assert_eq!(next(&mut bench, 2_999, 0), Action::Verify);

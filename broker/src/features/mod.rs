@@ -154,6 +154,8 @@ pub struct FeatureWindow {
     pub draft: Option<DraftReport>,
     /// Kept positions of all streams.
     pub tokens: Vec<Token>,
+    /// A picture of the window as JPEG, in place of video tokens: the cloud encodes it.
+    pub keyframe: Option<Vec<u8>>,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u32,
     /// Frames that entered in the window.

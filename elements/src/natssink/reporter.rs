@@ -114,12 +114,10 @@ async fn heartbeats(reporter: Arc<Reporter>, connection: Connection) {
         while let Some(status) = statuses.next().await {
             match status {
                 Ok(AnyStatus::Cloud(status)) => {
-                    // What is not known is 0.
-                    let rate = 1e3 / status.last_ms;
                     reporter.say(&Feedback::Cloud {
                         worker: status.worker,
                         queue: u32::try_from(status.queue).unwrap_or(u32::MAX),
-                        rate: if rate.is_finite() { rate } else { 0.0 },
+                        rate: status.service_rate,
                     });
                 }
                 Ok(AnyStatus::Edge(_)) => {}

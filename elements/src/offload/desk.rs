@@ -92,7 +92,7 @@ impl Desk {
                     item: waits,
                 });
                 // Until it goes, only its draft is published.
-                item.window.tokens.clear();
+                strip(&mut item.window);
                 Some(item)
             }
             _ => Some(item),
@@ -235,7 +235,7 @@ impl Desk {
         self.decisions.keep += 1;
         item.window.decision = Action::Keep;
         item.window.plan = None;
-        item.window.tokens.clear();
+        strip(&mut item.window);
         Some(item)
     }
 
@@ -261,7 +261,7 @@ impl Desk {
         window.decision = decision.action;
         window.plan = serde_json::to_string(&decision).ok();
         match (decision.action, decision.payload) {
-            (Action::Skip | Action::Keep, _) => window.tokens.clear(),
+            (Action::Skip | Action::Keep, _) => strip(window),
             (Action::Verify | Action::Offload, Payload::Features { tokens })
                 if window.tokens.len() > tokens as usize =>
             {
@@ -284,7 +284,7 @@ impl Desk {
         };
         planner::Window {
             seq: window.id.seq,
-            empty: window.tokens.is_empty(),
+            empty: window.tokens.is_empty() && window.keyframe.is_none(),
             confidence: (window.draft.as_ref()).map_or(0.0, |draft| draft.confidence.into()),
             draft_left: 0.0,
             tokens: most.min(window.tokens.len() as u32),
@@ -295,6 +295,12 @@ impl Desk {
             keyframe_bytes: None,
         }
     }
+}
+
+/// Leaves out what stays on the edge.
+fn strip(window: &mut FeatureWindow) {
+    window.tokens.clear();
+    window.keyframe = None;
 }
 
 const NOTHING: planner::Window = planner::Window {
