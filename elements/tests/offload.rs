@@ -229,7 +229,8 @@ fn of_more_windows_than_may_wait_the_oldest_waits_no_longer() {
     let first = bench.pull();
     assert_eq!((first.id.seq, first.decision), (0, Action::Keep));
     assert_eq!(bench.count("waiting"), 1);
-    // At the end nothing waits any longer.
+    // At the end nothing waits any longer, if the cloud has not been heard of for as long as it may be silent.
+    bench.at(3000);
     bench.harness.push_event(gst::event::Eos::new());
     let last = bench.pull();
     assert_eq!((last.id.seq, last.decision), (1, Action::Keep));
@@ -311,4 +312,20 @@ fn what_makes_no_sense_is_an_error_and_no_panic() {
         .push(gst::Buffer::from_slice(b"garbage".to_vec()));
     assert_eq!(flow, Err(gst::FlowError::Error));
     assert!(error_on(&bus).contains("not a features message"));
+}
+
+#[test]
+fn the_end_waits_for_the_first_heartbeat_of_the_cloud() {
+    let mut bench = bench(&[]);
+    bench.push(&drafted(0, 0.3));
+    assert_eq!(bench.pull().decision, Action::Defer);
+    let sink = bench.element.static_pad("sink").unwrap();
+    std::thread::scope(|scope| {
+        let end = scope.spawn(|| sink.send_event(gst::event::Eos::new()));
+        bench.hear("connected", |_| {});
+        bench.heartbeat();
+        assert!(end.join().unwrap());
+    });
+    assert_eq!(bench.pull().decision, Action::Verify);
+    assert_eq!((bench.count("waiting"), bench.count("stale")), (0, 0));
 }

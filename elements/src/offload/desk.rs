@@ -166,6 +166,11 @@ impl Desk {
         None
     }
 
+    /// Whether windows wait, and the cloud cannot be had.
+    pub fn waits_for_word(&self, now: Duration) -> bool {
+        !self.waiting.is_empty() && !self.runtime.is_reachable(now)
+    }
+
     /// Gives up what waits.
     pub fn clear(&mut self) {
         self.decisions.dropped += self.waiting.len() as u64;

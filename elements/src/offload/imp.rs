@@ -4,6 +4,7 @@ use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ::offload::cloud::SILENCE;
 use broker::FeatureWindow;
 use gst::glib;
 use gst::prelude::*;
@@ -31,6 +32,8 @@ struct State {
     desk: Option<Desk>,
     /// The clock that time is read from: never another one later.
     clock: Option<gst::Clock>,
+    /// When the first thing happened.
+    begun: Option<Duration>,
     /// Something was heard since the thread last looked.
     heard: bool,
     stopping: bool,
@@ -96,6 +99,7 @@ impl Offload {
     fn at_desk<T>(&self, work: impl FnOnce(&mut Desk, Duration) -> T) -> Option<T> {
         let mut state = lock(&self.state);
         let now = state.now(&self.obj());
+        state.begun.get_or_insert(now);
         state.desk.as_mut().map(|desk| work(desk, now))
     }
 
@@ -127,6 +131,7 @@ impl Offload {
                 return passed;
             }
             gst::EventView::Eos(_) => {
+                self.await_word();
                 // An error of the push is on the bus by now, and the end goes on.
                 let _ = self.let_go(Desk::last);
             }
@@ -136,6 +141,23 @@ impl Offload {
             _ => {}
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    /// Waits for the cloud's first heartbeats, if windows wait for it: until the element has run for as long as a cloud may
+    /// be silent, nobody knows whether there is one.
+    fn await_word(&self) {
+        let mut state = lock(&self.state);
+        loop {
+            let now = state.now(&self.obj());
+            let begun = *state.begun.get_or_insert(now);
+            let left = SILENCE.saturating_sub(now.saturating_sub(begun));
+            let waits = (state.desk.as_ref()).is_some_and(|desk| desk.waits_for_word(now));
+            if !waits || left.is_zero() || state.stopping {
+                return;
+            }
+            let wait = self.changed.wait_timeout(state, left.min(LOOK));
+            state = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
