@@ -15,6 +15,7 @@ pub mod features;
 pub mod headers;
 pub mod identity;
 pub mod latest;
+pub mod lookup;
 pub mod message;
 pub mod publisher;
 mod pull;
