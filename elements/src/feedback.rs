@@ -109,19 +109,39 @@ pub(crate) fn is_wanted(event: &gst::EventRef) -> bool {
     (event.structure()).is_some_and(|structure| structure.name() == WANTED_EVENT)
 }
 
-/// Name of the structure of the upstream event that says below which confidence a draft is better stopped.
+/// Name of the structure of the event that tells the draft model, upstream, when a draft is better stopped.
 pub const STOP_EVENT: &str = "msao-stop";
 
-/// The event that says it; 0 for never.
-pub(crate) fn stop_below(confidence: f64) -> gst::Event {
-    let structure = gst::Structure::builder(STOP_EVENT).field("below", confidence);
-    gst::event::CustomUpstream::new(structure.build())
+/// When a draft is better stopped half-way.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Stop {
+    /// Below this confidence; 0 for never.
+    pub below: f64,
+    /// Share of windows of which the draft is finished all the same, to learn from, and the seed of their draw.
+    pub audit: f64,
+    /// The seed of their draw.
+    pub seed: u64,
 }
 
-/// What an event says of it.
-pub(crate) fn read_stop(event: &gst::EventRef) -> Option<f64> {
-    let structure = event.structure()?;
-    (structure.name() == STOP_EVENT).then(|| structure.get("below").unwrap_or(0.0))
+impl Stop {
+    /// The event that says it.
+    pub fn event(&self) -> gst::Event {
+        let structure = gst::Structure::builder(STOP_EVENT)
+            .field("below", self.below)
+            .field("audit", self.audit)
+            .field("seed", self.seed);
+        gst::event::CustomUpstream::new(structure.build())
+    }
+
+    /// What an event says, if it is one of these; never to stop, if it cannot be read.
+    pub fn read(event: &gst::EventRef) -> Option<Self> {
+        let structure = event.structure()?;
+        (structure.name() == STOP_EVENT).then(|| Self {
+            below: structure.get("below").unwrap_or_default(),
+            audit: structure.get("audit").unwrap_or_default(),
+            seed: structure.get("seed").unwrap_or_default(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +181,13 @@ mod tests {
             Feedback::read(&event(gst::Structure::new_empty("other"))),
             None
         );
+        let stop = Stop {
+            below: 0.4,
+            audit: 0.15,
+            seed: 3,
+        };
+        assert_eq!(Stop::read(&stop.event()), Some(stop));
+        assert_eq!(Stop::read(&Feedback::Connected.event()), None);
         assert!(is_wanted(&wanted()) && !is_wanted(&Feedback::Connected.event()));
     }
 }

@@ -405,3 +405,39 @@ fn the_tokens_that_are_kept_are_of_the_window_and_the_draft_is_of_them() {
     let before = sensing.window(1);
     assert_eq!(sensing.push(&before).tokens, before.tokens);
 }
+
+fn stop_event(below: f64, audit: f64) -> gst::Event {
+    let structure = gst::Structure::builder("msao-stop")
+        .field("below", below)
+        .field("audit", audit)
+        .field("seed", 0u64);
+    gst::event::CustomUpstream::new(structure.build())
+}
+
+#[test]
+fn a_draft_that_is_not_worth_finishing_is_given_up_but_for_audits() {
+    let (mut harness, element) = draft();
+    let push = |harness: &mut Harness| {
+        let bytes = window(&[0, 6, 7, 48]).encode().unwrap();
+        let out = harness.push_and_pull(buffer(bytes)).unwrap();
+        FeatureWindow::decode(&out.map_readable().unwrap()).unwrap()
+    };
+    // No draft is surer than 2; but how long a draft is nobody knows before the first.
+    assert!(harness.push_upstream_event(stop_event(2.0, 0.0)));
+    let first = push(&mut harness);
+    assert_eq!(first.decision, Action::Verify);
+    let stopped = push(&mut harness);
+    assert_eq!(stopped.decision, Action::Offload);
+    assert_eq!((stopped.draft, stopped.tokens), (None, first.tokens));
+    assert_eq!(stopped.flags, ["stopped"]);
+    assert!(stopped.drafted_utc_ns > stopped.closed_utc_ns);
+    assert!(harness.push_upstream_event(stop_event(2.0, 1.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    assert!(harness.push_upstream_event(stop_event(0.0, 0.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    let count = |field| stats::<u64>(&element, field);
+    assert_eq!(
+        (count("windows"), count("drafted"), count("stopped")),
+        (4, 3, 1)
+    );
+}

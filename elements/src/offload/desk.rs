@@ -15,7 +15,7 @@ use gst::ClockTime;
 
 use super::properties::Settings;
 use crate::beta::{Betas, UNKNOWN};
-use crate::feedback::Feedback;
+use crate::feedback::{Feedback, Stop};
 use crate::keep::keep;
 
 /// Bytes of a token beside its channels, and about what a window's caption and the headers of both take.
@@ -183,15 +183,20 @@ impl Desk {
         Some(oldest.saturating_add(self.settings.patience))
     }
 
-    /// The confidence below which a draft of a window like the latest is better stopped.
-    pub fn stop_below(&self, now: Duration) -> f64 {
+    /// When a draft of a window like the latest is better stopped.
+    pub fn stop(&self, now: Duration) -> Stop {
+        let (audit, seed) = self.settings.audits();
         let Some((_, mut window)) = self.latest else {
-            return 0.0;
+            return Stop::default();
         };
         // Where it is stopped, about half of it is left.
         let inputs = self.runtime.inputs(now, window);
         window.draft_left = inputs.edge.stages[Stage::Draft as usize] / 2.0;
-        self.runtime.stop_below(now, window)
+        Stop {
+            below: self.runtime.stop_below(now, window),
+            audit,
+            seed,
+        }
     }
 
     pub fn decisions(&self) -> Decisions {

@@ -118,8 +118,9 @@ impl Offload {
 
     /// Tells the draft model when a draft is not worth finishing.
     fn say_when_to_stop(&self) {
-        if let Some(below) = self.at_desk(|desk, now| desk.stop_below(now)) {
-            self.sink.push_event(feedback::stop_below(below));
+        if let Some(stop) = self.at_desk(|desk, now| desk.stop(now)) {
+            // Whoever drafts may be there to hear it, or not.
+            self.sink.push_event(stop.event());
         }
     }
 

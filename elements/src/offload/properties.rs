@@ -43,6 +43,11 @@ impl Settings {
         }
     }
 
+    /// Share of audits, and the seed of their draw.
+    pub fn audits(&self) -> (f64, u64) {
+        (self.planner.audit, self.planner.seed)
+    }
+
     pub fn set(&mut self, name: &str, value: &glib::Value) {
         let number = || value.get::<f64>().unwrap_or_default();
         let whole = || value.get::<u32>().unwrap_or_default();
