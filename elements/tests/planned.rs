@@ -20,13 +20,33 @@ use gst::prelude::*;
 use gst_check::Harness;
 use offload::planner::Decision;
 
-/// Says each 50 ms that it is there, and confirms each draft that it gets.
-async fn cloud(url: String, answered: tokio::sync::mpsc::UnboundedSender<FeatureWindow>) {
+/// The permissions of an edge with a planner, as documented.
+const ACCOUNTS: &str = r#"accounts { MSAO { jetstream: enabled, users: [
+    { user: cloud, password: right },
+    { user: edge, password: right, permissions: {
+        publish: [
+            "msao.v1.features.car-7", "msao.v1.captions.car-7", "msao.v1.status.edge.car-7",
+            "$KV.MSAO_LATEST.car-7", "$JS.API.DIRECT.GET.KV_MSAO_LATEST.>", "$JS.API.STREAM.INFO.*",
+            "$JS.API.CONSUMER.CREATE.MSAO_CAPTIONS", "$JS.API.CONSUMER.MSG.NEXT.MSAO_CAPTIONS.>",
+        ],
+        subscribe: [ "_INBOX.>", "msao.v1.status.cloud.*" ],
+    } },
+] } }"#;
+
+/// As the cloud.
+async fn connect(url: &str) -> Connection {
     let config = ConnectConfig {
-        url,
+        url: url.to_owned(),
+        user: Some("cloud".to_owned()),
+        password: Some("right".to_owned().into()),
         ..ConnectConfig::default()
     };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    Connection::open(&config, AtStart::Fail).await.unwrap()
+}
+
+/// Says each 50 ms that it is there, and confirms each draft that it gets.
+async fn cloud(url: String, answered: tokio::sync::mpsc::UnboundedSender<FeatureWindow>) {
+    let connection = connect(&url).await;
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
     let features = connection.client().subscribe("msao.v1.features.*").await;
     let mut features = features.unwrap();
@@ -67,9 +87,18 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[test]
 fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
     init();
-    let mut server = TestServer::start();
+    let mut server = TestServer::with_config(ACCOUNTS);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let streams = StreamsConfig::default();
+        let connection = connect(&server.url()).await;
+        broker::streams::set_up(&connection, &streams)
+            .await
+            .unwrap();
+    });
     let line = format!(
-        "msaooffload name=offload ! msaonatssink name=sink async=false flush-timeout=20000000000 url={}",
+        "msaooffload name=offload ! msaonatssink name=sink async=false flush-timeout=20000000000 \
+         user=edge password=right url={}",
         server.url()
     );
     let bin = gst::parse::bin_from_description(&line, true).unwrap();
@@ -78,7 +107,6 @@ fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
     harness.use_systemclock();
     harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
 
-    let runtime = tokio::runtime::Runtime::new().unwrap();
     let (send, mut answered) = tokio::sync::mpsc::unbounded_channel();
     runtime.spawn(cloud(server.url(), send));
     let mut next = || {
@@ -134,11 +162,7 @@ fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
 fn risk(url: &str, runtime: &tokio::runtime::Runtime, seq: u64) -> f64 {
     use broker::captions::{From, subscribe};
     runtime.block_on(async {
-        let config = ConnectConfig {
-            url: url.to_owned(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+        let connection = connect(url).await;
         let streams = StreamsConfig::default();
         let captions = subscribe(&connection, &streams, None, From::Beginning).await;
         let mut captions = captions.unwrap();

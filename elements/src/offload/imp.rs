@@ -43,7 +43,7 @@ impl State {
     fn now(&mut self, element: &super::Offload) -> Duration {
         let clock = self
             .clock
-            .get_or_insert_with(|| (element.clock()).unwrap_or_else(|| gst::SystemClock::obtain()));
+            .get_or_insert_with(|| element.clock().unwrap_or_else(gst::SystemClock::obtain));
         clock.time().into()
     }
 }
@@ -183,9 +183,9 @@ impl Offload {
             {
                 let mut state = lock(&self.state);
                 while !state.heard && !state.stopping {
-                    let now = state.now(&self.obj());
                     let deadline = state.desk.as_ref().and_then(Desk::deadline);
-                    let left = deadline.map(|deadline| deadline.saturating_sub(now));
+                    let left =
+                        deadline.map(|deadline| deadline.saturating_sub(state.now(&self.obj())));
                     if left.is_some_and(|left| left.is_zero()) {
                         break;
                     }
