@@ -15,6 +15,7 @@ pub mod features;
 pub mod headers;
 pub mod identity;
 pub mod latest;
+pub mod lookup;
 pub mod message;
 pub mod publisher;
 mod pull;
@@ -29,6 +30,7 @@ pub mod test_server;
 
 pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};
+pub use deliver::Observer;
 pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token};
 pub use identity::{Rig, WindowId};
 pub use message::{Message, MessageId};

@@ -206,6 +206,7 @@ pub(crate) mod tests {
             end_running_ns: 0,
             prompt: "describe".to_owned(),
             decision: Action::Offload,
+            plan: None,
             modalities: vec![
                 report(Modality::Video, "front"),
                 report(Modality::Video, "rear"),

@@ -27,6 +27,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
         end_running_ns: 1_000,
         prompt: config.default_prompt,
         decision: Action::Offload,
+        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: stream.clone(),
@@ -67,7 +68,7 @@ fn draft() -> (Harness, gst::Element) {
     init();
     let element = make_with_model("msaodraft");
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     (harness, element)
 }
 
@@ -194,7 +195,7 @@ fn sensing(properties: &[(&str, &str)]) -> Sensing {
         element.set_property_from_str(name, value);
     }
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     Sensing { harness, element }
 }
 
@@ -403,4 +404,40 @@ fn the_tokens_that_are_kept_are_of_the_window_and_the_draft_is_of_them() {
     sensing.element.set_property("keep-tokens", 10u32);
     let before = sensing.window(1);
     assert_eq!(sensing.push(&before).tokens, before.tokens);
+}
+
+fn stop_event(below: f64, audit: f64) -> gst::Event {
+    let structure = gst::Structure::builder("msao-stop")
+        .field("below", below)
+        .field("audit", audit)
+        .field("seed", 0u64);
+    gst::event::CustomUpstream::new(structure.build())
+}
+
+#[test]
+fn a_draft_that_is_not_worth_finishing_is_given_up_but_for_audits() {
+    let (mut harness, element) = draft();
+    let push = |harness: &mut Harness| {
+        let bytes = window(&[0, 6, 7, 48]).encode().unwrap();
+        let out = harness.push_and_pull(buffer(bytes)).unwrap();
+        FeatureWindow::decode(&out.map_readable().unwrap()).unwrap()
+    };
+    // No draft is surer than 2; but how long a draft is nobody knows before the first.
+    assert!(harness.push_upstream_event(stop_event(2.0, 0.0)));
+    let first = push(&mut harness);
+    assert_eq!(first.decision, Action::Verify);
+    let stopped = push(&mut harness);
+    assert_eq!(stopped.decision, Action::Offload);
+    assert_eq!((stopped.draft, stopped.tokens), (None, first.tokens));
+    assert_eq!(stopped.flags, ["stopped"]);
+    assert!(stopped.drafted_utc_ns > stopped.closed_utc_ns);
+    assert!(harness.push_upstream_event(stop_event(2.0, 1.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    assert!(harness.push_upstream_event(stop_event(0.0, 0.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    let count = |field| stats::<u64>(&element, field);
+    assert_eq!(
+        (count("windows"), count("drafted"), count("stopped")),
+        (4, 3, 1)
+    );
 }

@@ -8,7 +8,7 @@ use tokenizers::Tokenizer;
 
 use crate::config::files;
 use crate::decoder::{Decoder, Reading};
-use crate::generate::{Decoded, LanguageModel, Rules, greedy};
+use crate::generate::{Decoded, LanguageModel, Rules, greedy, greedy_unless};
 use crate::modal::{self, Modal};
 use crate::sequences::Readings;
 use crate::tokens::{ByModality, Tokens};
@@ -121,7 +121,25 @@ impl CaptionModel {
         self.caption(decoded)
     }
 
-    /// The same, and what the model looked at while it wrote; `None` if its decoder does not tell.
+    /// The same, unless `stop`, which is asked after each token with the log-probabilities so far, says to give it up.
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn draft_unless(
+        &mut self,
+        tokens: &Tokens,
+        prompt: &str,
+        mut stop: impl FnMut(&[f32]) -> bool,
+    ) -> Result<Option<Caption>> {
+        let rules = self.rules.clone();
+        let mut reading = self.read(tokens, prompt)?;
+        let decoded = greedy_unless(&mut reading, &rules, |so_far: &Decoded| {
+            stop(&so_far.log_probabilities)
+        })?;
+        decoded.map(|decoded| self.caption(decoded)).transpose()
+    }
+
+    /// As [`draft`](Self::draft), and what the model looked at while it wrote; `None` if its decoder does not tell.
     ///
     /// # Errors
     /// As for [`draft`](Self::draft).

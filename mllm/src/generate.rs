@@ -78,6 +78,29 @@ pub fn greedy(model: &mut impl LanguageModel, rules: &Rules) -> Result<Decoded> 
     Ok(decoded)
 }
 
+/// The same, unless `stop`, which is asked after each token with what there is, says to give it up: then `None`.
+///
+/// # Errors
+/// As for [`greedy`].
+pub fn greedy_unless(
+    model: &mut impl LanguageModel,
+    rules: &Rules,
+    mut stop: impl FnMut(&Decoded) -> bool,
+) -> Result<Option<Decoded>> {
+    let mut logits = model.start(&[])?.row(0).to_owned();
+    let mut decoded = Decoded::default();
+    loop {
+        let row = logits.as_slice_mut().unwrap_or_default();
+        let Choice::Token(token) = choose(rules, &mut decoded, row, None)? else {
+            return Ok(Some(decoded));
+        };
+        if stop(&decoded) {
+            return Ok(None);
+        }
+        logits = model.step(decoded.tokens.len() - 1, token)?;
+    }
+}
+
 /// Decodes on greedily after `decoded`, from the `logits` that predict its next token.
 ///
 /// With a `tie` it stops and returns false at the first choice that leads by no more than that.

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
+mod explain;
 mod nats_server;
 mod output;
 mod shutdown;
@@ -35,6 +36,8 @@ enum Command {
     Cloud(cloud::Arguments),
     /// Show captions as they come.
     Watch(watch::Arguments),
+    /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
+    Explain(explain::Arguments),
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -11,10 +11,10 @@ use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use mllm::CaptionModel;
 
-use super::contribution::Contribution;
 use super::properties::{self, Properties, Stats};
 use super::window::{Drafter, Error};
 use crate::beta;
+use crate::feedback::Stop;
 use crate::lock;
 use crate::model::load_error;
 
@@ -32,12 +32,14 @@ pub struct Draft {
     settings: Mutex<Properties>,
     drafter: Mutex<Option<Drafter>>,
     stats: Mutex<Stats>,
+    stop: Mutex<Stop>,
 }
 
 impl Draft {
     fn draft(&self, bytes: &[u8]) -> Result<Option<(FeatureWindow, Vec<u8>)>, Error> {
         let begun = Instant::now();
-        let settings = lock(&self.settings).draft;
+        let mut settings = lock(&self.settings).draft;
+        settings.stop = *lock(&self.stop);
         let mut window = FeatureWindow::decode(bytes)?;
         let (measured, betas) = {
             let mut drafter = lock(&self.drafter);
@@ -59,6 +61,8 @@ impl Draft {
             if let Some(draft) = &window.draft {
                 stats.drafted += 1;
                 stats.tokens += draft.token_ids.len() as u64;
+            } else if !window.tokens.is_empty() {
+                stats.stopped += 1;
             }
             stats.time += begun.elapsed();
         }
@@ -160,16 +164,23 @@ impl BaseTransformImpl for Draft {
             model.provider()
         );
         *lock(&self.stats) = Stats::default();
-        *lock(&self.drafter) = Some(Drafter {
-            model,
-            contribution: Contribution::default(),
-        });
+        *lock(&self.stop) = Stop::default();
+        *lock(&self.drafter) = Some(Drafter::new(model));
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.drafter) = None;
         Ok(())
+    }
+
+    /// Whoever decides on windows, downstream, says when a draft is better stopped.
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let Some(stop) = Stop::read(&event) {
+            *lock(&self.stop) = stop;
+            return true;
+        }
+        self.parent_src_event(event)
     }
 
     // The window grows by its draft, so its size is known only once it is encoded.

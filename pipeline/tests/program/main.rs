@@ -5,5 +5,6 @@
 mod common;
 mod demo;
 mod docs;
+mod explain;
 mod faults;
 mod rig;
