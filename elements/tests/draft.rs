@@ -441,3 +441,58 @@ fn a_draft_that_is_not_worth_finishing_is_given_up_but_for_audits() {
         (4, 3, 1)
     );
 }
+
+fn ask(element: &gst::Element, prompt: &str) -> gst::Structure {
+    element.emit_by_name::<gst::Structure>("ask", &[&prompt])
+}
+
+#[test]
+fn questions_are_about_the_latest_window_and_only_of_what_tells() {
+    let mut sensing = sensing(&[("keep-tokens", "5")]);
+    let early = ask(&sensing.element, "what is heard ?");
+    assert!(early.get::<String>("error").unwrap().contains("window"));
+
+    let before = sensing.window(0);
+    let after = sensing.push(&before);
+    assert_eq!(after.prompt, before.prompt);
+    let mut model = sensing.model();
+    for prompt in ["what is heard ?", "what is seen ?"] {
+        let reply = ask(&sensing.element, prompt);
+        let bytes = reply.get::<gst::glib::Bytes>("window").unwrap();
+        let asked = FeatureWindow::decode(&bytes).unwrap();
+        assert_eq!(
+            (asked.prompt.as_str(), asked.id.seq),
+            (prompt, before.id.seq)
+        );
+        assert_eq!(asked.flags.last().unwrap(), "asked");
+        assert!(asked.id < before.id && asked.id.rig == before.id.rig);
+
+        // All that the window came with is asked, whatever went on of it.
+        let all = read(&before, &sensing.config());
+        let first = model.draft(&all, prompt).unwrap();
+        let modal = model.modal(&all, prompt, &first.token_ids).unwrap();
+        let beta = |modality| match modality {
+            Modality::Video => modal.video.unwrap(),
+            Modality::Audio => modal.audio.unwrap(),
+            Modality::Sensor => modal.sensor.unwrap(),
+        };
+        let mut told = before.tokens.clone();
+        told.retain(|token| beta(token.modality) >= 0.1);
+        assert_eq!(asked.tokens, told);
+        let answer = model
+            .draft(&read(&asked, &sensing.config()), prompt)
+            .unwrap();
+        let draft = asked.draft.unwrap();
+        assert_eq!(
+            (draft.text, draft.token_ids),
+            (answer.text, answer.token_ids)
+        );
+        for report in &asked.modalities[1..] {
+            assert_eq!(report.beta, beta(report.modality));
+        }
+    }
+    let again = ask(&sensing.element, "what is seen ?");
+    let long = ask(&sensing.element, &"why ? ".repeat(400));
+    assert!(again.has_field("window"));
+    assert!(long.get::<String>("error").unwrap().contains("prompt"));
+}

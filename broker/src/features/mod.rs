@@ -32,6 +32,9 @@ pub const THINNED: &str = "thinned";
 /// The flag on a window that waited for the cloud: its draft was published when it began to wait.
 pub const DEFERRED: &str = "deferred";
 
+/// The flag on a window that is not of the stream: a question about one that is.
+pub const ASKED: &str = "asked";
+
 /// What a stream senses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use broker::FeatureWindow;
 use gst::glib;
+use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use mllm::CaptionModel;
 
+use super::ask;
 use super::properties::{self, Properties, Stats};
 use super::window::{Drafter, Error};
 use crate::beta;
@@ -33,6 +35,8 @@ pub struct Draft {
     drafter: Mutex<Option<Drafter>>,
     stats: Mutex<Stats>,
     stop: Mutex<Stop>,
+    /// The latest window with tokens, as it came: what questions are about.
+    latest: Mutex<Option<FeatureWindow>>,
 }
 
 impl Draft {
@@ -41,6 +45,9 @@ impl Draft {
         let mut settings = lock(&self.settings).draft;
         settings.stop = *lock(&self.stop);
         let mut window = FeatureWindow::decode(bytes)?;
+        if !window.tokens.is_empty() {
+            *lock(&self.latest) = Some(window.clone());
+        }
         let (measured, betas) = {
             let mut drafter = lock(&self.drafter);
             let Some(drafter) = drafter.as_mut() else {
@@ -74,6 +81,17 @@ impl Draft {
         Ok(Some((window, encoded)))
     }
 
+    /// Answers a question about the latest window.
+    fn ask(&self, prompt: &str) -> Result<Vec<u8>, String> {
+        // A clone, so that no window waits for the answer to a question about an older one.
+        let latest = lock(&self.latest).clone();
+        let latest = latest.ok_or("it has not seen a window with anything in it yet")?;
+        let mut drafter = lock(&self.drafter);
+        let drafter = drafter.as_mut().ok_or("it is not running")?;
+        let answered = ask::answer(drafter, latest, prompt).map_err(|error| error.to_string())?;
+        answered.encode().map_err(|error| error.to_string())
+    }
+
     fn post(&self, window: &FeatureWindow) {
         let Some(draft) = &window.draft else { return };
         let structure = gst::Structure::builder("msao-draft")
@@ -97,6 +115,28 @@ impl ObjectSubclass for Draft {
 }
 
 impl ObjectImpl for Draft {
+    fn signals() -> &'static [Signal] {
+        static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
+            let ask = Signal::builder("ask")
+                .param_types([String::static_type()])
+                .return_type::<gst::Structure>()
+                .run_last()
+                .action()
+                .class_handler(|values| {
+                    let element = values.first()?.get::<super::Draft>().ok()?;
+                    let prompt = values.get(1)?.get::<String>().ok()?;
+                    let reply = gst::Structure::builder("msao-answer");
+                    let reply = match element.imp().ask(&prompt) {
+                        Ok(window) => reply.field("window", glib::Bytes::from_owned(window)),
+                        Err(reason) => reply.field("error", reason),
+                    };
+                    Some(reply.build().to_value())
+                });
+            vec![ask.build()]
+        });
+        &SIGNALS
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         properties::properties()
     }
@@ -171,6 +211,7 @@ impl BaseTransformImpl for Draft {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.drafter) = None;
+        *lock(&self.latest) = None;
         Ok(())
     }
 

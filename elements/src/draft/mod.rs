@@ -15,6 +15,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod ask;
 mod contribution;
 mod imp;
 mod properties;

@@ -151,13 +151,13 @@ impl Drafter {
     }
 }
 
-fn utc_now() -> i64 {
+pub(super) fn utc_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     i64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// What the window holds of each modality; `None` if it holds no tokens.
-fn tokens(window: &FeatureWindow, config: &Config) -> Result<Option<Tokens>, Error> {
+pub(super) fn tokens(window: &FeatureWindow, config: &Config) -> Result<Option<Tokens>, Error> {
     let mut tokens = Tokens::default();
     for (sent, read) in [
         (broker::Modality::Video, Modality::Video),

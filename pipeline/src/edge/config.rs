@@ -46,6 +46,9 @@ pub struct Config {
     /// What becomes of a window after its draft.
     #[serde(default)]
     pub offload: Offload,
+    /// How questions are answered.
+    #[serde(default)]
+    pub ask: Ask,
     /// How to reach the broker.
     #[serde(default)]
     pub nats: ConnectConfig,
@@ -124,6 +127,21 @@ pub struct Draft {
     pub keep_tokens: Option<u32>,
 }
 
+/// How questions are answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// An answer of the edge with at least this confidence is final and nothing of it is sent; 0 to 1, or above 1 for
+    /// never.
+    pub sure: f64,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self { sure: 0.9 }
+    }
+}
+
 /// What becomes of a window after its draft. Values left out are the defaults of `msaooffload`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -198,6 +216,7 @@ impl Config {
             self.video.len() + self.audio.len() + self.sensor.len() > 0,
             "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
         );
+        number("ask.sure", Some(self.ask.sure), 0.0, 2.0)?;
         self.video.iter().try_for_each(Video::check)?;
         self.audio.iter().try_for_each(Audio::check)?;
         self.sensor.iter().try_for_each(Sensor::check)?;

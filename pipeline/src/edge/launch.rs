@@ -10,6 +10,8 @@ use super::streams::{Audio, Pace, Sensor, Video};
 
 /// The name of the `msaowindow`.
 pub const WINDOW: &str = "window";
+/// The name of the `msaodraft`.
+pub const DRAFT: &str = "draft";
 /// The name of the `msaooffload`, if there is one.
 pub const OFFLOAD: &str = "offload";
 /// The name of the sink.
@@ -108,7 +110,7 @@ fn trunk(config: &Config, models: &str) -> String {
     );
     push(
         &mut line,
-        &format!(" ! queue max-size-buffers=16 ! msaodraft {models}"),
+        &format!(" ! queue max-size-buffers=16 ! msaodraft name={DRAFT} {models}"),
     );
     let draft = &config.draft;
     option(
