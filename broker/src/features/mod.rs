@@ -32,6 +32,9 @@ pub const THINNED: &str = "thinned";
 /// The flag on a window that waited for the cloud: its draft was published when it began to wait.
 pub const DEFERRED: &str = "deferred";
 
+/// The flag on a window whose draft's text is the cloud's correction of a window like it.
+pub const REDRAFTED: &str = "redrafted";
+
 /// What a stream senses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
