@@ -61,7 +61,7 @@ pub async fn subscribe(
         streams: *streams,
         subject: rig.map_or_else(|| subjects::CAPTIONS.to_owned(), subjects::captions),
         next_sequence,
-        pull: Pull::new(connection.clone(), BATCH),
+        pull: Pull::new(connection.clone()),
         seen: Seen::new(REMEMBERED),
     })
 }
@@ -95,7 +95,7 @@ impl Captions {
                 }
             }
         }
-        let message = self.pull.next().await?;
+        let message = self.pull.next(BATCH).await?;
         if let Ok(info) = message.info() {
             self.next_sequence = info.stream_sequence + 1;
         }

@@ -114,7 +114,7 @@ pub struct CloudStatus {
     pub model: String,
     /// What runs it, such as `CPU` or `CUDA`.
     pub provider: String,
-    /// Windows that wait in the broker.
+    /// Windows that wait, in the broker and in the worker for the model.
     pub queue: u64,
     /// Windows captioned.
     pub captioned: u64,

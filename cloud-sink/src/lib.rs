@@ -11,9 +11,10 @@ mod model;
 mod run;
 mod service;
 mod thread;
+mod turns;
 mod verifier;
 
-pub use config::{Config, ConsumerSection, Rule};
+pub use config::{BatchSection, Config, ConsumerSection, Rule};
 pub use error::Error;
 pub use model::FullModel;
 pub use run::{Summary, run, run_with};

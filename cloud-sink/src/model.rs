@@ -2,7 +2,8 @@
 
 use broker::{FeatureWindow, caption::Verdict};
 use mllm::{
-    Agreement, Caption, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens,
+    Agreement, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens, Verified,
+    Window,
 };
 
 use crate::{Config, Error, Fault, Verifier, keyframe::Keyframes};
@@ -64,34 +65,57 @@ impl Verifier for FullModel {
     }
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
-        let Some(tokens) = self.tokens(window)? else {
-            return Ok(None);
-        };
-        let model = self.model.config().name.clone();
-        let verdict = |caption: Caption, accepted_tokens, confirmed| Verdict {
-            confirmed,
-            tokens: caption.token_ids.len() as u32,
-            confidence: caption.confidence(),
-            text: caption.text,
-            accepted_tokens,
-            model,
-        };
-        Ok(Some(match &window.draft {
-            Some(draft) => {
-                let ids = &draft.token_ids;
-                let verified = self
-                    .model
-                    .verify(&tokens, &window.prompt, ids, self.agreement)
-                    .map_err(fault)?;
-                let confirmed = verified.whole && verified.caption.text == draft.text;
-                verdict(verified.caption, Some(verified.accepted as u32), confirmed)
-            }
-            None => verdict(
-                self.model.draft(&tokens, &window.prompt).map_err(fault)?,
-                None,
-                false,
-            ),
-        }))
+        let mut verdicts = self.verify_all(std::slice::from_ref(window));
+        verdicts.pop().unwrap_or(Ok(None))
+    }
+
+    fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+        let tokens: Vec<Result<Option<Tokens>, Fault>> =
+            windows.iter().map(|window| self.tokens(window)).collect();
+        let read: Vec<(&FeatureWindow, Window<'_>)> = (windows.iter().zip(&tokens))
+            .filter_map(|(window, tokens)| {
+                let tokens = tokens.as_ref().ok()?.as_ref()?;
+                let draft = (window.draft.as_ref()).map(|draft| draft.token_ids.as_slice());
+                let prompt = &window.prompt;
+                Some((
+                    window,
+                    Window {
+                        tokens,
+                        prompt,
+                        draft,
+                    },
+                ))
+            })
+            .collect();
+        let together: Vec<Window<'_>> = read.iter().map(|(_, window)| *window).collect();
+        let verified = self.model.verify_all(&together, self.agreement);
+        let name = &self.model.config().name;
+        let mut verdicts = (read.iter().zip(verified))
+            .map(|((window, _), verified)| Ok(verdict(window, verified.map_err(fault)?, name)));
+        (tokens.iter())
+            .map(|tokens| match tokens {
+                Ok(Some(_)) => verdicts.next().transpose(),
+                Ok(None) => Ok(None),
+                Err(fault) => Err(fault.clone()),
+            })
+            .collect()
+    }
+}
+
+fn verdict(window: &FeatureWindow, verified: Verified, model: &str) -> Verdict {
+    let Verified {
+        caption,
+        accepted,
+        whole,
+    } = verified;
+    let draft = window.draft.as_ref();
+    Verdict {
+        confirmed: whole && draft.is_some_and(|draft| draft.text == caption.text),
+        tokens: caption.token_ids.len() as u32,
+        confidence: caption.confidence(),
+        text: caption.text,
+        accepted_tokens: draft.map(|_| accepted as u32),
+        model: model.to_owned(),
     }
 }
 
@@ -126,7 +150,7 @@ fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Tokens, Model
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use broker::{Modality, ModalityReport, Token};
     use mllm::EncoderId;
@@ -149,7 +173,7 @@ mod tests {
         }
     }
 
-    fn window() -> FeatureWindow {
+    pub(crate) fn window() -> FeatureWindow {
         let report = |modality, stream: &str| ModalityReport {
             modality,
             stream: stream.to_owned(),

@@ -150,12 +150,15 @@ pub async fn stored(connection: &Connection, stream: &str) -> Vec<StreamMessage>
     messages
 }
 
+/// The captions, by window: those of one batch are stored in any order.
 pub async fn captions(connection: &Connection) -> Vec<Caption> {
     let messages = stored(connection, streams::CAPTIONS).await;
-    messages
+    let captions = messages
         .iter()
-        .map(|message| Caption::decode(&message.payload).unwrap())
-        .collect()
+        .map(|message| Caption::decode(&message.payload).unwrap());
+    let mut captions: Vec<Caption> = captions.collect();
+    captions.sort_by(|a, b| a.order().cmp(&b.order()));
+    captions
 }
 
 pub async fn count(connection: &Connection, stream: &str) -> u64 {
