@@ -30,8 +30,8 @@ pub enum From {
     Beginning,
 }
 
-/// A reader of captions. Each `(id, revision)` comes once, in the order of storage: a window's
-/// revisions can come in any order.
+/// A reader of captions. Each `(id, revision)` comes once, in the order of storage; a revision that is stored after a
+/// higher one of its window is passed over, so revisions of a window only count up.
 pub struct Captions {
     connection: Connection,
     streams: StreamsConfig,
@@ -78,7 +78,7 @@ impl Captions {
                 continue;
             };
             let caption = Caption::decode(&message.payload)?;
-            if self.seen.insert(&caption.id, caption.revision) {
+            if self.seen.advance(&caption.id, caption.revision) {
                 return Ok(caption);
             }
         }

@@ -314,8 +314,8 @@ async fn the_latest_caption_only_moves_forward() {
     assert!(latest::get(&bucket, &rig).await.unwrap().is_none());
     let steps = [
         ((1, 0), (1, 0)),
-        ((1, 1), (1, 1)),
-        ((0, 1), (1, 1)),
+        ((1, 2), (1, 2)),
+        ((0, 2), (1, 2)),
         ((2, 0), (2, 0)),
         ((1, 0), (2, 0)),
     ];

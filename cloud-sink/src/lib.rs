@@ -1,5 +1,5 @@
 //! The cloud consumer: takes feature windows from the broker, verifies their drafts with the full
-//! model, and publishes the result as revision 1 of the caption.
+//! model, and publishes the result as the last revision of the caption.
 //!
 //! [`run`] is the whole of it; [`run_with`] takes any other [`Verifier`] than the model of the
 //! configuration.

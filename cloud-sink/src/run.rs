@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The revision of a caption that the cloud publishes.
-const REVISION: u32 = 1;
+const REVISION: u32 = broker::caption::LAST;
 /// How many captions a worker remembers, to pass over windows that are delivered again.
 const REMEMBERED: usize = 16_384;
 const HEARTBEAT: Duration = Duration::from_secs(1);

@@ -26,11 +26,12 @@ pub(crate) enum Feedback {
         queue: u32,
         rate: f64,
     },
-    /// The cloud's word on a window, and how long it took (ms).
+    /// The cloud's word on a window, how long it took (ms), and its text.
     Answer {
         id: String,
         confirmed: bool,
         work: f64,
+        text: String,
     },
 }
 
@@ -58,10 +59,12 @@ impl Feedback {
                 id,
                 confirmed,
                 work,
+                text,
             } => (structure.field("what", "answer"))
                 .field("id", id)
                 .field("confirmed", confirmed)
-                .field("work", work),
+                .field("work", work)
+                .field("text", text),
         };
         gst::event::CustomUpstream::new(structure.build())
     }
@@ -92,6 +95,7 @@ impl Feedback {
                 id: id()?,
                 confirmed: structure.get("confirmed").ok()?,
                 work: structure.get("work").ok()?,
+                text: structure.get("text").ok()?,
             },
             _ => return None,
         })
@@ -170,6 +174,7 @@ mod tests {
                 id: id(),
                 confirmed: true,
                 work: 40.0,
+                text: "a dog".to_owned(),
             },
         ] {
             assert_eq!(Feedback::read(&feedback.event()), Some(Some(feedback)));

@@ -264,6 +264,7 @@ fn answers_move_the_thresholds_by_exact_times() {
             event.set("id", &id);
             event.set("confirmed", true);
             event.set("work", 60.0);
+            event.set("text", format!("window {seq}"));
         });
     };
     bench.at(1000);
@@ -328,4 +329,79 @@ fn the_end_waits_for_the_first_heartbeat_of_the_cloud() {
     });
     assert_eq!(bench.pull().decision, Action::Verify);
     assert_eq!((bench.count("waiting"), bench.count("stale")), (0, 0));
+}
+
+/// A window whose draft says this.
+fn saying(seq: u64, text: &str, confidence: f32) -> FeatureWindow {
+    let mut window = drafted(seq, confidence);
+    window.draft.as_mut().unwrap().text = text.to_owned();
+    window
+}
+
+#[test]
+fn a_correction_falls_on_open_drafts_of_the_same_scene_and_on_those_to_come() {
+    let mut bench = bench(&[]);
+    bench.reach();
+    for seq in 0..3 {
+        bench.push(&saying(seq, if seq == 1 { "sand" } else { "snow" }, 0.3));
+        assert_eq!(bench.pull().decision, Action::Verify);
+    }
+    bench.hear("answer", |event| {
+        event.set("id", format!("car-7/{EPOCH}/0"));
+        event.set("confirmed", false);
+        event.set("work", 10.0);
+        event.set("text", "a house");
+    });
+    let text = |window: &FeatureWindow| window.draft.as_ref().unwrap().text.clone();
+    let caption = |window: &FeatureWindow| {
+        let caption = broker::Caption::draft(window).unwrap();
+        (caption.revision, caption.redrafted, caption.text)
+    };
+    let again = bench.pull();
+    assert_eq!((again.id.seq, again.decision), (2, Action::Defer));
+    assert!(again.tokens.is_empty() && again.plan.is_none());
+    assert_eq!(caption(&again), (1, true, "a house".to_owned()));
+    assert_eq!(bench.count("redrafted"), 1);
+
+    // What is sent to be verified is the model's own draft; the amended one is published after it.
+    bench.push(&saying(3, "snow", 0.3));
+    let sent = bench.pull();
+    assert_eq!(
+        (sent.decision, text(&sent)),
+        (Action::Verify, "snow".to_owned())
+    );
+    assert_eq!(caption(&sent), (0, false, "snow".to_owned()));
+    let again = bench.pull();
+    assert_eq!(again.id.seq, 3);
+    assert_eq!(caption(&again), (1, true, "a house".to_owned()));
+
+    // Nothing stays of a window that waited but its last word.
+    bench.hear("disconnected", |_| {});
+    bench.push(&saying(4, "snow", 0.3));
+    assert_eq!((bench.pull().id.seq, caption(&bench.pull()).0), (4, 1));
+    bench.at(3000);
+    bench.harness.push_event(gst::event::Eos::new());
+    let kept = bench.pull();
+    assert_eq!((kept.id.seq, kept.decision), (4, Action::Keep));
+    assert_eq!(caption(&kept), (2, true, "a house".to_owned()));
+}
+
+#[test]
+fn scenes_can_be_told_apart_always() {
+    let mut bench = bench(&[("same-scene", "1.5")]);
+    bench.reach();
+    for seq in 0..2 {
+        bench.push(&saying(seq, "snow", 0.3));
+        bench.pull();
+    }
+    bench.hear("answer", |event| {
+        event.set("id", format!("car-7/{EPOCH}/0"));
+        event.set("confirmed", false);
+        event.set("work", 60.0);
+        event.set("text", "a house");
+    });
+    bench.push(&saying(2, "snow", 0.3));
+    assert_eq!(bench.pull().id.seq, 2);
+    assert_eq!(bench.count("redrafted"), 0);
+    assert!(bench.harness.try_pull().is_none());
 }

@@ -3,10 +3,13 @@
 
 mod common;
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use broker::caption::Verdict;
 use broker::connect::AtStart;
+use broker::consumer::{Consumer, ConsumerConfig, Outcome};
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::test_server::TestServer;
@@ -15,7 +18,6 @@ use broker::{
     StreamsConfig, status,
 };
 use common::*;
-use futures::StreamExt;
 use gst::prelude::*;
 use gst_check::Harness;
 use offload::planner::Decision;
@@ -48,32 +50,47 @@ async fn connect(url: &str) -> Connection {
 async fn cloud(url: String, answered: tokio::sync::mpsc::UnboundedSender<FeatureWindow>) {
     let connection = connect(&url).await;
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
-    let features = connection.client().subscribe("msao.v1.features.*").await;
-    let mut features = features.unwrap();
-    let mut status = CloudStatus::new("worker", "full", "CPU");
-    status.service_rate = 20.0;
-    let mut tick = tokio::time::interval(Duration::from_millis(50));
-    loop {
-        tokio::select! {
-            _ = tick.tick() => status::publish_cloud(&connection, &status).await.unwrap(),
-            Some(message) = features.next() => {
-                let window = FeatureWindow::decode(&message.payload).unwrap();
-                let verdict = Verdict {
-                    confirmed: true,
-                    text: format!("window {}", window.id.seq),
-                    tokens: 2,
-                    confidence: 0.9,
-                    accepted_tokens: Some(2),
-                    model: "full".to_owned(),
-                };
-                let latency = LatencyMs { cloud: Some(20.0), ..LatencyMs::default() };
-                let caption = Caption::verified(&window, verdict, latency);
-                let message = Message::caption(&caption, TraceParent::generate()).unwrap();
-                deliverer.deliver(&message, || {}).await.unwrap();
+    let deliverer = Arc::new(deliverer);
+    let streams = StreamsConfig::default();
+    let consumer = Consumer::open(Arc::clone(&deliverer), &streams, ConsumerConfig::default());
+    let mut consumer = consumer.await.unwrap();
+    let heartbeats = async {
+        let mut status = CloudStatus::new("worker", "full", "CPU");
+        status.service_rate = 20.0;
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tick.tick().await;
+            status::publish_cloud(&connection, &status).await.unwrap();
+        }
+    };
+    let seen = Mutex::new(HashSet::new());
+    let verified = consumer.run(std::future::pending(), |delivery| {
+        let window = FeatureWindow::decode(&delivery.payload).unwrap();
+        let (deliverer, answered, seen) = (&deliverer, &answered, &seen);
+        async move {
+            let verdict = Verdict {
+                confirmed: true,
+                text: format!("window {}", window.id.seq),
+                tokens: 2,
+                confidence: 0.9,
+                accepted_tokens: Some(2),
+                model: "full".to_owned(),
+            };
+            let latency = LatencyMs {
+                cloud: Some(20.0),
+                ..LatencyMs::default()
+            };
+            let caption = Caption::verified(&window, verdict, latency);
+            let message = Message::caption(&caption, TraceParent::generate()).unwrap();
+            deliverer.deliver(&message, || {}).await.unwrap();
+            // What was not acknowledged before the kill comes again.
+            if seen.lock().unwrap().insert(window.id.seq) {
                 answered.send(window).unwrap();
             }
+            Outcome::Done
         }
-    }
+    });
+    tokio::join!(heartbeats, verified);
 }
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -34,6 +34,7 @@ fn message(seq: u64) -> Message {
         revision: 0,
         status: CaptionStatus::Draft,
         is_final: false,
+        redrafted: false,
         text: "two people walk past a bench ".repeat(80),
         tokens: 480,
         confidence: 0.5,

@@ -90,7 +90,9 @@ async fn converse(arguments: &Arguments) -> Result<()> {
 async fn second(captions: &mut Captions, answer: &Answer) -> Caption {
     loop {
         match captions.next().await {
-            Ok(caption) if caption.id == answer.id => return caption,
+            Ok(caption) if caption.id == answer.id && caption.status != CaptionStatus::Draft => {
+                return caption;
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!("{error}"),
         }

@@ -27,6 +27,7 @@ impl Printer {
         let delay = (caption.time - caption.end).as_seconds_f64() * 1e3;
         let (name, style) = match caption.status {
             CaptionStatus::Draft if caption.is_final => ("kept", AnsiColor::Cyan.on_default()),
+            CaptionStatus::Draft if caption.redrafted => ("redrafted", Style::new().dimmed()),
             CaptionStatus::Draft => ("draft", Style::new().dimmed()),
             CaptionStatus::Confirmed => ("confirmed", AnsiColor::Green.on_default()),
             CaptionStatus::Corrected => ("corrected", AnsiColor::Yellow.on_default()),

@@ -67,6 +67,9 @@ fn explain(id: &WindowId, found: &[Stored]) -> Result<String> {
                 let caption = Caption::decode(&stored.payload)?;
                 let status = match caption.status {
                     CaptionStatus::Draft if caption.is_final => "draft, kept",
+                    CaptionStatus::Draft if caption.redrafted => {
+                        "draft, from the cloud's correction of a window like it"
+                    }
                     CaptionStatus::Draft => "draft",
                     CaptionStatus::Confirmed => "confirmed",
                     CaptionStatus::Corrected => "corrected",

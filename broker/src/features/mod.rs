@@ -35,6 +35,9 @@ pub const DEFERRED: &str = "deferred";
 /// The flag on a window that is not of the stream: a question about one that is.
 pub const ASKED: &str = "asked";
 
+/// The flag on a window whose draft's text is the cloud's correction of a window like it.
+pub const REDRAFTED: &str = "redrafted";
+
 /// What a stream senses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

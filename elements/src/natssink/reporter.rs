@@ -154,6 +154,7 @@ async fn answers(reporter: Arc<Reporter>, connection: Connection, rig: Rig) {
                 id: caption.id.to_string(),
                 confirmed,
                 work: caption.latency_ms.cloud.unwrap_or(0.0),
+                text: caption.text,
             });
         }
     }

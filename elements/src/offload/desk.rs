@@ -7,12 +7,13 @@ use ::offload::edge::Stage;
 use ::offload::planner::{self, Payload};
 use ::offload::runtime::Runtime;
 use ::offload::{Action, Error};
-use broker::features::DEFERRED;
+use broker::features::{DEFERRED, REDRAFTED};
 use broker::message::Kind;
 use broker::status::Decisions;
 use broker::{FeatureWindow, MessageId, WindowId};
 use gst::ClockTime;
 
+use super::beliefs::{Beliefs, Draft};
 use super::properties::Settings;
 use crate::beta::{Betas, UNKNOWN};
 use crate::feedback::{Feedback, Stop};
@@ -48,7 +49,11 @@ pub(super) struct Desk {
     going: Option<String>,
     /// The latest window.
     latest: Option<(WindowId, planner::Window)>,
+    beliefs: Beliefs<Item>,
+    /// Second drafts that are to be published.
+    again: VecDeque<Item>,
     pub windows: u64,
+    pub redrafted: u64,
     decisions: Decisions,
 }
 
@@ -60,7 +65,10 @@ impl Desk {
             waiting: VecDeque::new(),
             going: None,
             latest: None,
+            beliefs: Beliefs::new(settings.same_scene as f32)?,
+            again: VecDeque::new(),
             windows: 0,
+            redrafted: 0,
             decisions: Decisions::default(),
         })
     }
@@ -80,7 +88,12 @@ impl Desk {
         }
         let weighed = self.weigh(&item);
         self.latest = Some((window.id.clone(), weighed));
+        // Of all its tokens, before some are left out.
+        let draft = Draft::of(window);
         self.decide(now, weighed, &mut item);
+        if let Some(draft) = draft {
+            self.believe(draft, &mut item);
+        }
         match item.window.decision {
             Action::Skip => None,
             Action::Defer => {
@@ -99,7 +112,36 @@ impl Desk {
         }
     }
 
-    /// Takes note of what the sink heard. Whether a window that waits may go now.
+    fn second_draft(&mut self) -> Option<Item> {
+        let again = self.again.pop_front()?;
+        self.redrafted += 1;
+        Some(again)
+    }
+
+    /// Notes what the window's draft rests on, and amends it where that was corrected.
+    fn believe(&mut self, draft: Draft, item: &mut Item) {
+        match item.window.decision {
+            Action::Skip => {}
+            Action::Keep => {
+                if let Some(text) = self.beliefs.correction(&draft) {
+                    amend(&mut item.window, text);
+                    self.redrafted += 1;
+                }
+            }
+            Action::Verify | Action::Offload | Action::Defer => {
+                let mut rest = item.clone();
+                strip(&mut rest.window);
+                rest.window.plan = None;
+                rest.window.decision = Action::Defer;
+                let text = self
+                    .beliefs
+                    .drafted(item.window.id.seq, draft, rest.clone());
+                self.again.extend(text.map(|text| second(&rest, &text)));
+            }
+        }
+    }
+
+    /// Takes note of what the sink heard.
     pub fn heard(&mut self, now: Duration, feedback: &Feedback) {
         let runtime = &mut self.runtime;
         match feedback {
@@ -126,6 +168,7 @@ impl Desk {
                 id,
                 confirmed,
                 work,
+                text,
             } => {
                 let id = id.parse::<WindowId>().ok();
                 let ours = |id: &WindowId| {
@@ -134,6 +177,9 @@ impl Desk {
                 if let Some(id) = id.filter(ours) {
                     let work = Duration::try_from_secs_f64(work / 1e3).unwrap_or_default();
                     runtime.answered(now, id.seq, *confirmed, work);
+                    let again = self.beliefs.answered(id.seq, *confirmed, text);
+                    let again = again.into_iter().map(|(_, item)| second(item, text));
+                    self.again.extend(again);
                 }
             }
         }
@@ -141,6 +187,9 @@ impl Desk {
 
     /// The next window that waits no longer: it may go, or has waited too long.
     pub fn next(&mut self, now: Duration) -> Option<Item> {
+        if let Some(again) = self.second_draft() {
+            return Some(again);
+        }
         while let Some(oldest) = self.waiting.front() {
             let old = now.saturating_sub(oldest.since) >= self.settings.patience;
             let room = self.going.is_none() && self.runtime.has_room(now);
@@ -157,6 +206,9 @@ impl Desk {
 
     /// The same, at the end of the stream: nothing waits any longer.
     pub fn last(&mut self, now: Duration) -> Option<Item> {
+        if let Some(again) = self.second_draft() {
+            return Some(again);
+        }
         while let Some(Waiting { item, .. }) = self.waiting.pop_front() {
             let reachable = self.runtime.is_reachable(now);
             if let Some(item) = self.leave(now, item, reachable) {
@@ -224,6 +276,8 @@ impl Desk {
                     revision: 0,
                 };
                 self.going = Some(id.to_string());
+            } else {
+                self.end(&mut item.window);
             }
             return Some(item);
         }
@@ -245,8 +299,18 @@ impl Desk {
         self.decisions.keep += 1;
         item.window.decision = Action::Keep;
         item.window.plan = None;
+        self.end(&mut item.window);
         strip(&mut item.window);
         Some(item)
+    }
+
+    /// A window that waited is kept, with its draft as it is by now.
+    fn end(&mut self, window: &mut FeatureWindow) {
+        let text = self.beliefs.ended(window.id.seq);
+        let first = window.draft.as_ref().map(|draft| &draft.text);
+        if let Some(text) = text.filter(|text| Some(text) != first) {
+            amend(window, text);
+        }
     }
 
     fn decide(&mut self, now: Duration, weighed: planner::Window, item: &mut Item) {
@@ -305,6 +369,21 @@ impl Desk {
             keyframe_bytes: None,
         }
     }
+}
+
+/// Puts the cloud's correction of a window like it in place of its draft.
+fn amend(window: &mut FeatureWindow, text: String) {
+    if let Some(draft) = &mut window.draft {
+        draft.text = text;
+    }
+    window.flags.push(REDRAFTED.to_owned());
+}
+
+/// A window's second draft, to be published alone.
+fn second(first: &Item, text: &str) -> Item {
+    let mut again = first.clone();
+    amend(&mut again.window, text.to_owned());
+    again
 }
 
 /// Leaves out what stays on the edge.

@@ -212,8 +212,11 @@ impl Offload {
     }
 
     fn structure(&self) -> gst::Structure {
-        let known = self.at_desk(|desk, now| (desk.windows, desk.decisions(), desk.known(now)));
-        let Some((windows, decisions, known)) = known else {
+        let known = self.at_desk(|desk, now| {
+            let known = (desk.decisions(), desk.known(now));
+            (desk.windows, desk.redrafted, known)
+        });
+        let Some((windows, redrafted, (decisions, known))) = known else {
             return gst::Structure::new_empty("stats");
         };
         let ns = |seconds: f64| (seconds * 1e9) as u64;
@@ -228,6 +231,7 @@ impl Offload {
             .field("waiting", decisions.waiting)
             .field("stale", decisions.stale)
             .field("dropped", decisions.dropped)
+            .field("redrafted", redrafted)
             .field("contact", known.link.contact)
             .field("cloud", known.cloud.available)
             .field("bandwidth", known.link.bandwidth)

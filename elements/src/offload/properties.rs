@@ -18,6 +18,8 @@ pub(super) struct Settings {
     /// Windows that may wait, and how long.
     pub waiting: usize,
     pub patience: Duration,
+    /// Cosine from which two windows are of one scene.
+    pub same_scene: f64,
 }
 
 impl Default for Settings {
@@ -29,6 +31,7 @@ impl Default for Settings {
             max_tokens: 0,
             waiting: 64,
             patience: Duration::from_secs(60),
+            same_scene: 0.9,
         }
     }
 }
@@ -63,6 +66,7 @@ impl Settings {
             "seed" => self.planner.seed = value.get().unwrap_or_default(),
             "bandwidth" => self.link.assumed = number(),
             "defer-windows" => self.waiting = whole() as usize,
+            "same-scene" => self.same_scene = number(),
             _ => self.patience = time(),
         }
     }
@@ -80,6 +84,7 @@ impl Settings {
             "seed" => self.planner.seed.to_value(),
             "bandwidth" => self.link.assumed.to_value(),
             "defer-windows" => (self.waiting as u32).to_value(),
+            "same-scene" => self.same_scene.to_value(),
             _ => time(self.patience),
         }
     }
@@ -196,9 +201,16 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 0,
                 default.patience,
             ),
+            number(
+                "same-scene",
+                "Same scene",
+                "Cosine between the mean features of two windows from which a correction of one falls on the same draft of the other; above 1 for never",
+                (0.0, 2.0),
+                default.same_scene,
+            ),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("windows; decisions: skip, keep, verify, offload, defer, audits; waiting now, stale, dropped; contact, cloud, bandwidth (bytes a second), rtt (ns), risk-limit, latency-limit (ns)")
+                .blurb("windows; decisions: skip, keep, verify, offload, defer, audits; waiting now, stale, dropped; redrafted; contact, cloud, bandwidth (bytes a second), rtt (ns), risk-limit, latency-limit (ns)")
                 .read_only()
                 .build(),
         ]

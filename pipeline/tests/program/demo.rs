@@ -23,12 +23,9 @@ fn captions_are_drafted_and_then_confirmed_or_corrected() {
     let (drafts, kept) = (count("draft"), count("kept"));
     let answered = count("confirmed") + count("corrected");
     assert!(drafts + kept >= 5, "{out}");
-    // A draft that waited for the cloud may be kept in the end.
-    assert!(
-        answered <= drafts && drafts <= answered + kept,
-        "{out}\n{err}"
-    );
+    // A draft that waited may be kept in the end, and one that was given up is captioned in the cloud.
     let finals = answered + kept;
+    assert!(drafts <= finals, "{out}\n{err}");
     let windows =
         format!("windows           {finals}, {finals} with a final caption, {kept} of these");
     assert!(out.contains(&windows), "{windows}: {out}");

@@ -131,7 +131,7 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
     assert!(lines[second + 1].contains("cloud waits 150 ms"), "{out}");
 
     let (done, out, _) = run(&format!("car/{EPOCH}/301"));
-    assert!(done && out.starts_with("draft, kept, revision 1"), "{out}");
+    assert!(done && out.starts_with("draft, kept, revision 2"), "{out}");
     assert!(
         out.contains("away for longer than a window may wait"),
         "{out}"
