@@ -12,7 +12,7 @@ use std::{
 
 use broker::{
     CaptionStatus, FeatureWindow, StreamsConfig,
-    caption::Verdict,
+    caption::{LAST, Verdict},
     headers::{REASON, TraceParent},
     latest,
     status::{self, AnyStatus},
@@ -25,7 +25,7 @@ use futures::StreamExt;
 use offload::Action;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_become_captions_of_revision_one() {
+async fn windows_become_the_last_revision_of_their_captions() {
     let server = TestServer::start();
     let connection = connect(&server).await;
     let trace = publish(&connection, &window(0)).await;
@@ -75,9 +75,9 @@ async fn windows_become_captions_of_revision_one() {
     assert_eq!(
         told,
         [
-            (0, 1, CaptionStatus::Confirmed, Some(3)),
-            (1, 1, CaptionStatus::Corrected, Some(1)),
-            (2, 1, CaptionStatus::Corrected, None)
+            (0, LAST, CaptionStatus::Confirmed, Some(3)),
+            (1, LAST, CaptionStatus::Corrected, Some(1)),
+            (2, LAST, CaptionStatus::Corrected, None)
         ]
     );
     let first = &captions[0];
@@ -100,7 +100,7 @@ async fn windows_become_captions_of_revision_one() {
         .await
         .unwrap();
     let latest = latest::get(&bucket, &id(0).rig).await.unwrap().unwrap();
-    assert_eq!((latest.id.seq, latest.revision), (2, broker::caption::LAST));
+    assert_eq!((latest.id.seq, latest.revision), (2, LAST));
 }
 
 #[tokio::test(flavor = "multi_thread")]
