@@ -1,13 +1,14 @@
 //! What was seen in a window, in words: JSON on the wire.
 //!
-//! A window's captions are revisions of one statement: 0 is the edge's draft, 1 is the cloud's word
-//! on it. Readers go by `(id, revision)`, because a message can arrive twice or out of order.
+//! A window's captions are revisions of one statement: 0 is the edge's draft, 1 is its second one, if what the first
+//! rested on was corrected, 2 is the cloud's word, or the edge's that a draft which waited for the cloud is final. Readers go by `(id, revision)`, because a message can arrive twice or out of order.
 
+use offload::Action;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    features::{DraftReport, FeatureWindow, Modality, ModalityReport, utc},
+    features::{DEFERRED, DraftReport, FeatureWindow, Modality, ModalityReport, REDRAFTED, utc},
     identity::{WindowId, excerpt},
     schema::{Schema, UnreadableSchema},
 };
@@ -15,8 +16,13 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "caption",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
+
+/// Revision of the edge's second draft.
+pub const REDRAFT: u32 = 1;
+/// Revision of the last word on a window that was sent or that waited.
+pub const LAST: u32 = 2;
 
 /// How far a caption can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,14 +87,20 @@ pub struct LatencyMs {
 /// One revision of a window's caption.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Caption {
-    /// `caption/1.0`: name, major and minor of the schema.
+    /// `caption/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The window that the caption is about.
     pub id: WindowId,
-    /// 0 from the edge, 1 from the cloud; the highest counts.
+    /// 0 is the edge's draft, [`REDRAFT`] its second one, [`LAST`] the last word; the highest counts.
     pub revision: u32,
     /// How far it can be relied on.
     pub status: CaptionStatus,
+    /// Whether the edge keeps its draft: the cloud is not asked. Absent is false, and what the cloud says is final anyway.
+    #[serde(rename = "final", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
+    /// Whether the edge took the text from the cloud's correction of a window like it: its model wrote another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redrafted: bool,
     /// The caption.
     pub text: String,
     /// How many tokens the caption has, without the end-of-sequence token.
@@ -117,6 +129,9 @@ pub struct Caption {
     pub model: String,
     /// Where the time went.
     pub latency_ms: LatencyMs,
+    /// What the decision on the window rests on: [`offload::planner::Decision`] as JSON, if it was made with this caption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<serde_json::Value>,
 }
 
 /// A caption cannot be written, or bytes are not a caption.
@@ -159,7 +174,8 @@ impl Caption {
     /// Media type of an encoded caption.
     pub const CONTENT_TYPE: &'static str = "application/json";
 
-    /// Revision 0: the window's draft, or `None` if it has none.
+    /// The window's draft, or `None` if it has none: revision 0; [`REDRAFT`] if it is flagged [`REDRAFTED`] and not kept;
+    /// [`LAST`] if it is kept after it waited for the cloud.
     pub fn draft(window: &FeatureWindow) -> Option<Self> {
         let DraftReport {
             text,
@@ -168,11 +184,20 @@ impl Caption {
             model,
             ..
         } = window.draft.as_ref()?;
+        let is_final = window.decision == Action::Keep;
+        let flagged = |name: &str| window.flags.iter().any(|flag| flag == name);
+        let revision = match is_final {
+            true if flagged(DEFERRED) => LAST,
+            false if flagged(REDRAFTED) => REDRAFT,
+            _ => 0,
+        };
         Some(Self {
             schema: SCHEMA.text(),
             id: window.id.clone(),
-            revision: 0,
+            revision,
             status: CaptionStatus::Draft,
+            is_final,
+            redrafted: flagged(REDRAFTED),
             text: text.clone(),
             tokens: token_ids.len() as u32,
             confidence: *confidence,
@@ -188,10 +213,11 @@ impl Caption {
                 edge: edge_ms(window),
                 ..LatencyMs::default()
             },
+            plan: (window.plan.as_deref()).and_then(|plan| serde_json::from_str(plan).ok()),
         })
     }
 
-    /// Revision 1: the cloud's word on a window. `latency_ms.edge` is taken from the window.
+    /// Revision [`LAST`]: the cloud's word on a window. `latency_ms.edge` is taken from the window.
     pub fn verified(window: &FeatureWindow, verdict: Verdict, latency_ms: LatencyMs) -> Self {
         let status = if verdict.confirmed {
             CaptionStatus::Confirmed
@@ -201,8 +227,10 @@ impl Caption {
         Self {
             schema: SCHEMA.text(),
             id: window.id.clone(),
-            revision: 1,
+            revision: LAST,
             status,
+            is_final: false,
+            redrafted: false,
             text: verdict.text,
             tokens: verdict.tokens,
             confidence: verdict.confidence,
@@ -218,6 +246,7 @@ impl Caption {
                 edge: edge_ms(window),
                 ..latency_ms
             },
+            plan: None,
         }
     }
 

@@ -30,8 +30,8 @@ pub enum From {
     Beginning,
 }
 
-/// A reader of captions. Each `(id, revision)` comes once, in the order of storage: a window's
-/// revisions can come in any order.
+/// A reader of captions. Each `(id, revision)` comes once, in the order of storage; a revision that is stored after a
+/// higher one of its window is passed over, so revisions of a window only count up.
 pub struct Captions {
     connection: Connection,
     streams: StreamsConfig,
@@ -61,7 +61,7 @@ pub async fn subscribe(
         streams: *streams,
         subject: rig.map_or_else(|| subjects::CAPTIONS.to_owned(), subjects::captions),
         next_sequence,
-        pull: Pull::new(connection.clone(), BATCH),
+        pull: Pull::new(connection.clone()),
         seen: Seen::new(REMEMBERED),
     })
 }
@@ -78,7 +78,7 @@ impl Captions {
                 continue;
             };
             let caption = Caption::decode(&message.payload)?;
-            if self.seen.insert(&caption.id, caption.revision) {
+            if self.seen.advance(&caption.id, caption.revision) {
                 return Ok(caption);
             }
         }
@@ -95,7 +95,7 @@ impl Captions {
                 }
             }
         }
-        let message = self.pull.next().await?;
+        let message = self.pull.next(BATCH).await?;
         if let Ok(info) = message.info() {
             self.next_sequence = info.stream_sequence + 1;
         }

@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,10 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
+use futures::{
+    StreamExt,
+    stream::{self, FuturesUnordered},
+};
 use time::OffsetDateTime;
 
 use crate::{
@@ -40,7 +44,9 @@ pub struct ConsumerConfig {
     pub max_deliver: u32,
     /// The pause after the 1st, 2nd, ... failed delivery; the last holds for all further ones.
     pub backoff: Vec<Duration>,
-    /// After a call to stop, how long the message in hand may still take.
+    /// How many messages are handled at a time, at least 1.
+    pub at_once: usize,
+    /// After a call to stop, how long the messages in hand may still take.
     pub grace: Duration,
 }
 
@@ -51,6 +57,7 @@ impl Default for ConsumerConfig {
             ack_wait: Duration::from_secs(30),
             max_deliver: 5,
             backoff: [1, 5, 15].map(Duration::from_secs).to_vec(),
+            at_once: 1,
             grace: Duration::from_secs(10),
         }
     }
@@ -73,6 +80,8 @@ pub struct Delivery {
     pub delivered: u64,
     /// When the stream got it.
     pub published: OffsetDateTime,
+    /// How many messages waited behind it in the stream when it was delivered.
+    pub pending: u64,
 }
 
 /// The verdict on a message.
@@ -107,7 +116,7 @@ impl Consumer {
     ) -> Result<Self, SetUpError> {
         let connection = deliverer.connection().clone();
         let consumer = durable(&connection, streams, &config).await?;
-        let mut pull = Pull::new(connection, 1);
+        let mut pull = Pull::new(connection);
         pull.use_consumer(consumer);
         Ok(Self {
             deliverer,
@@ -123,92 +132,122 @@ impl Consumer {
         Arc::clone(&self.dead)
     }
 
-    /// Handles one message at a time until `shutdown` completes; the message in hand is finished
-    /// first, within the configured grace. While `handle` runs, the server is told that work goes on.
+    /// Handles messages, at most [`at_once`](ConsumerConfig::at_once) at a time, until `shutdown` completes; those in hand
+    /// are finished first, within the configured grace. While `handle` runs, the server is told that work goes on.
     /// A message that is not finished, or whose acknowledgement is lost, is delivered again.
     pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, mut handle: H)
     where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
     {
-        let mut shutdown = pin!(shutdown);
+        let at_once = self.config.at_once.max(1);
+        // How many messages may be asked for.
+        let free = AtomicUsize::new(at_once);
+        let Self {
+            deliverer,
+            streams,
+            config,
+            pull,
+            dead,
+        } = self;
+        let desk = Desk {
+            deliverer,
+            streams,
+            config,
+            dead,
+        };
+        // As a stream it can be left and come back to: a request that is given up could swallow messages.
+        let arrivals = stream::unfold(pull, |pull| {
+            let free = &free;
+            async move {
+                // A message that came before a loss may be unknown to the server after it.
+                let loss = desk.deliverer.connection().watch_loss();
+                let message = desk.next(pull, free.load(Ordering::Relaxed)).await;
+                Some((message.map(|message| (message, loss)), pull))
+            }
+        });
+        let (mut arrivals, mut shutdown) = (pin!(arrivals), pin!(shutdown));
+        let mut in_hand = FuturesUnordered::new();
         loop {
-            // A message that came before a loss may be unknown to the server after it.
-            let mut loss = self.deliverer.connection().watch_loss();
-            let (message, stopping) = {
-                let mut next = pin!(self.next());
-                tokio::select! {
-                    message = &mut next => (message, false),
-                    () = &mut shutdown => {
-                        // A request is with the server: a message that still comes must not wait for ack_wait.
-                        (tokio::time::timeout(EXPIRES * 2, next).await.ok().flatten(), true)
-                    }
+            free.store(at_once - in_hand.len(), Ordering::Relaxed);
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
+                Some(arrival) = arrivals.next(), if in_hand.len() < at_once => {
+                    let Some((message, loss)) = arrival else { continue };
+                    let Some(delivery) = delivery(&message) else {
+                        // Without JetStream's reply subject there is nothing to acknowledge.
+                        tracing::error!(subject = %message.subject, "not a JetStream delivery: passed over");
+                        continue;
+                    };
+                    in_hand.push(desk.process(message, delivery, loss, &mut handle));
                 }
-            };
-            if stopping {
-                if let Some(message) = message {
-                    settle(&message, AckKind::Nak(None), &mut loss).await;
-                }
-                return;
-            }
-            let Some(message) = message else { continue };
-            let Some(delivery) = delivery(&message) else {
-                // Without JetStream's reply subject there is nothing to acknowledge.
-                tracing::error!(subject = %message.subject, "not a JetStream delivery: passed over");
-                continue;
-            };
-            let mut stopped = false;
-            {
-                let mut work = pin!(self.process(&message, delivery, &mut loss, &mut handle));
-                tokio::select! {
-                    () = &mut work => {}
-                    () = &mut shutdown => {
-                        stopped = true;
-                        if tokio::time::timeout(self.config.grace, work).await.is_err() {
-                            tracing::error!("stopped before the message in hand was done: it will be delivered again");
-                        }
-                    }
-                }
-            }
-            if stopped {
-                return;
             }
         }
+        // A request may be with the server: a message that still comes must not wait for ack_wait.
+        free.store(0, Ordering::Relaxed);
+        let give_back = async {
+            while let Some(Some((message, mut loss))) = arrivals.next().await {
+                settle(&message, AckKind::Nak(None), &mut loss).await;
+            }
+        };
+        let finish = async {
+            let all = async { while in_hand.next().await.is_some() {} };
+            if tokio::time::timeout(desk.config.grace, all).await.is_err() {
+                tracing::error!(
+                    "stopped before the messages in hand were done: they will be delivered again"
+                );
+            }
+        };
+        tokio::join!(tokio::time::timeout(EXPIRES * 2, give_back), finish).1
     }
+}
 
-    async fn next(&mut self) -> Option<jetstream::Message> {
+/// What handling a message needs.
+#[derive(Clone, Copy)]
+struct Desk<'a> {
+    deliverer: &'a Deliverer,
+    streams: &'a StreamsConfig,
+    config: &'a ConsumerConfig,
+    dead: &'a AtomicU64,
+}
+
+impl<'a> Desk<'a> {
+    async fn next(&self, pull: &mut Pull, most: usize) -> Option<jetstream::Message> {
         self.deliverer.connection().connected().await;
-        if self.pull.needs_consumer() {
-            match durable(self.deliverer.connection(), &self.streams, &self.config).await {
-                Ok(consumer) => self.pull.use_consumer(consumer),
+        if pull.needs_consumer() {
+            match durable(self.deliverer.connection(), self.streams, self.config).await {
+                Ok(consumer) => pull.use_consumer(consumer),
                 Err(error) => {
-                    self.pull.fail(&error.to_string()).await;
+                    pull.fail(&error.to_string()).await;
                     return None;
                 }
             }
         }
-        self.pull.next().await
+        pull.next(most).await
     }
 
-    async fn process<H, F>(
-        &self,
-        message: &jetstream::Message,
+    /// Handles a message and settles it.
+    fn process<H, F>(
+        self,
+        message: jetstream::Message,
         delivery: Delivery,
-        loss: &mut Loss,
+        mut loss: Loss,
         handle: &mut H,
-    ) where
+    ) -> impl Future<Output = ()> + use<'a, H, F>
+    where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
     {
         let max = u64::from(self.config.max_deliver);
-        let work = async {
+        let handled = (delivery.delivered <= max).then(|| handle(delivery.clone()));
+        let work = async move {
             // Only a worker that died or was cut off leaves a message without a verdict that often.
-            let outcome = if delivery.delivered > max {
-                Outcome::Dead(format!(
+            let outcome = match handled {
+                Some(handled) => handled.await,
+                None => Outcome::Dead(format!(
                     "no verdict after {max} deliveries: workers died of it or were cut off"
-                ))
-            } else {
-                handle(delivery.clone()).await
+                )),
             };
             let (ack, reason) = match outcome {
                 Outcome::Done => return AckKind::Ack,
@@ -230,21 +269,23 @@ impl Consumer {
             self.bury(&delivery, &reason).await;
             ack
         };
-        let mut work = pin!(work);
-        let mut alive =
-            tokio::time::interval((self.config.ack_wait / 3).max(Duration::from_millis(20)));
-        alive.tick().await;
-        let ack = loop {
-            tokio::select! {
-                ack = &mut work => break ack,
-                _ = alive.tick() => {
-                    if let Err(error) = message.ack_with(AckKind::Progress).await {
-                        tracing::debug!("no sign of life could be sent: {error}");
+        async move {
+            let mut work = pin!(work);
+            let mut alive =
+                tokio::time::interval((self.config.ack_wait / 3).max(Duration::from_millis(20)));
+            alive.tick().await;
+            let ack = loop {
+                tokio::select! {
+                    ack = &mut work => break ack,
+                    _ = alive.tick() => {
+                        if let Err(error) = message.ack_with(AckKind::Progress).await {
+                            tracing::debug!("no sign of life could be sent: {error}");
+                        }
                     }
                 }
-            }
-        };
-        settle(message, ack, loss).await;
+            };
+            settle(&message, ack, &mut loss).await;
+        }
     }
 
     fn backoff(&self, delivered: u64) -> Duration {
@@ -327,6 +368,7 @@ fn delivery(message: &jetstream::Message) -> Option<Delivery> {
         stream_sequence: info.stream_sequence,
         delivered: u64::try_from(info.delivered).unwrap_or(0),
         published: info.published,
+        pending: info.pending,
     })
 }
 

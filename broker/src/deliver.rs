@@ -1,6 +1,6 @@
 //! Publishing until acknowledged.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{context::PublishErrorKind, kv::Store, message::PublishMessage};
 use tokio::sync::Mutex;
@@ -30,12 +30,23 @@ pub struct Undeliverable {
     pub bytes: usize,
 }
 
+/// Hears what becomes of each message on the link, from the thread that sends: it must not block.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A message of so many bytes, headers included, is handed to the link, for the first time or again.
+    fn sent(&self, id: &str, bytes: usize);
+    /// The server acknowledged it as stored.
+    fn stored(&self, id: &str);
+    /// This attempt came to nothing. If the message is tried again it is sent again.
+    fn lost(&self, id: &str);
+}
+
 /// Publishes messages, and sets up the streams they go to when it first can, or when they are gone.
 #[derive(Debug)]
 pub struct Deliverer {
     connection: Connection,
     streams: StreamsConfig,
     bucket: Mutex<Option<Store>>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 /// Why one attempt failed.
@@ -52,6 +63,16 @@ impl Deliverer {
             connection,
             streams,
             bucket: Mutex::new(None),
+            observer: None,
+        }
+    }
+
+    /// The same, with somebody who hears of each message.
+    #[must_use]
+    pub fn observed(self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
         }
     }
 
@@ -108,7 +129,7 @@ impl Deliverer {
     async fn attempt(&self, message: &Message, stored: &mut bool) -> Result<(), Failure> {
         let bucket = self.bucket().await?;
         if !*stored {
-            self.store(message).await?;
+            self.observe(message).await?;
             *stored = true;
         }
         if message.is_caption {
@@ -121,6 +142,23 @@ impl Deliverer {
             }
         }
         Ok(())
+    }
+
+    /// Stores the message. Dropped half-way, the attempt is lost.
+    async fn observe(&self, message: &Message) -> Result<(), Failure> {
+        let mut flight = self.observer.as_deref().map(|observer| {
+            observer.sent(&message.id, message.wire_len());
+            Flight {
+                observer,
+                id: &message.id,
+                stored: false,
+            }
+        });
+        let stored = self.store(message).await;
+        if let Some(flight) = &mut flight {
+            flight.stored = stored.is_ok();
+        }
+        stored
     }
 
     async fn store(&self, message: &Message) -> Result<(), Failure> {
@@ -159,6 +197,23 @@ impl Deliverer {
     async fn other(&self, reason: String) -> Failure {
         *self.bucket.lock().await = None;
         Failure::Other(reason)
+    }
+}
+
+/// A message on the link.
+struct Flight<'a> {
+    observer: &'a dyn Observer,
+    id: &'a str,
+    stored: bool,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if self.stored {
+            self.observer.stored(self.id);
+        } else {
+            self.observer.lost(self.id);
+        }
     }
 }
 

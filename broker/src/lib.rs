@@ -5,6 +5,7 @@
 //! revision; anyone reads them with [`captions::subscribe`]. Delivery is at least once; identity
 //! ([`WindowId`]) and revision make it once in effect.
 
+pub mod ask;
 pub mod caption;
 pub mod captions;
 pub mod connect;
@@ -15,6 +16,7 @@ pub mod features;
 pub mod headers;
 pub mod identity;
 pub mod latest;
+pub mod lookup;
 pub mod message;
 pub mod publisher;
 mod pull;
@@ -29,6 +31,7 @@ pub mod test_server;
 
 pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};
+pub use deliver::Observer;
 pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token};
 pub use identity::{Rig, WindowId};
 pub use message::{Message, MessageId};

@@ -10,7 +10,11 @@ use tokio::{
 };
 
 use crate::{
-    connect::Connection, deliver::Deliverer, identity::excerpt, message::Message, queue::Queue,
+    connect::Connection,
+    deliver::{Deliverer, Observer},
+    identity::excerpt,
+    message::Message,
+    queue::Queue,
     streams::StreamsConfig,
 };
 
@@ -145,6 +149,26 @@ impl Publisher {
         streams: StreamsConfig,
         config: PublisherConfig,
     ) -> Result<Self, InvalidConfig> {
+        Self::run(Deliverer::new(connection, streams), config)
+    }
+
+    /// The same, with somebody who hears what becomes of each message on the link.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_observed(
+        connection: Connection,
+        streams: StreamsConfig,
+        config: PublisherConfig,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, InvalidConfig> {
+        Self::run(
+            Deliverer::new(connection, streams).observed(observer),
+            config,
+        )
+    }
+
+    fn run(deliverer: Deliverer, config: PublisherConfig) -> Result<Self, InvalidConfig> {
         if config.max_messages == 0 || config.max_bytes == 0 {
             return Err(InvalidConfig("max_messages and max_bytes are at least 1"));
         }
@@ -156,8 +180,8 @@ impl Publisher {
             config.max_bytes,
             config.on_full,
         ));
-        let deliverer = Arc::new(Deliverer::new(connection, streams));
-        let sender = tokio::spawn(send_all(Arc::clone(&queue), deliverer, config.in_flight));
+        let sending = send_all(Arc::clone(&queue), Arc::new(deliverer), config.in_flight);
+        let sender = tokio::spawn(sending);
         Ok(Self { queue, sender })
     }
 

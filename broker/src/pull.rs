@@ -16,10 +16,9 @@ use crate::{
 /// How long the server keeps one request for messages: also how long stopping takes at most.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(1);
 
-/// Asks for messages, at most `batch_size` at a time.
+/// Asks for messages.
 pub(crate) struct Pull {
     connection: Connection,
-    batch_size: usize,
     /// Watched since the consumer was opened: it may be gone with the connection.
     loss: Loss,
     consumer: Option<PullConsumer>,
@@ -28,11 +27,10 @@ pub(crate) struct Pull {
 }
 
 impl Pull {
-    pub fn new(connection: Connection, batch_size: usize) -> Self {
+    pub fn new(connection: Connection) -> Self {
         Self {
             loss: connection.watch_loss(),
             connection,
-            batch_size,
             consumer: None,
             batch: None,
             failures: 0,
@@ -59,11 +57,12 @@ impl Pull {
         self.failures += 1;
     }
 
-    /// The next message, or `None` if none came within [`EXPIRES`] or a fault came first.
-    pub async fn next(&mut self) -> Option<jetstream::Message> {
+    /// The next message, or `None` if none came within [`EXPIRES`] or a fault came first. If a request must be made, it is
+    /// for at most `most` messages, which then come one by one; with 0 none is made.
+    pub async fn next(&mut self, most: usize) -> Option<jetstream::Message> {
         let next = tokio::select! {
             biased;
-            next = next_of_batch(&mut self.consumer, &mut self.batch, self.batch_size) => next,
+            next = next_of_batch(&mut self.consumer, &mut self.batch, most) => next,
             // The connection's own log line says it.
             () = self.loss.lost() => {
                 (self.consumer, self.batch) = (None, None);
@@ -86,17 +85,18 @@ impl Pull {
 async fn next_of_batch(
     consumer: &mut Option<PullConsumer>,
     current: &mut Option<Batch>,
-    batch_size: usize,
+    most: usize,
 ) -> Result<Option<jetstream::Message>, String> {
     let batch = match current {
         Some(batch) => batch,
+        None if most == 0 => return Ok(None),
         None => {
             // Put back once the request is made: given up half-way, a request that nobody reads could
             // swallow messages, and the consumer must be opened again.
             let Some(taken) = consumer.take() else {
                 return Ok(None);
             };
-            let request = taken.batch().max_messages(batch_size).expires(EXPIRES);
+            let request = taken.batch().max_messages(most).expires(EXPIRES);
             let batch = request
                 .messages()
                 .await

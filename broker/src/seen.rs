@@ -27,6 +27,13 @@ impl Seen {
         self.members.contains(&(id.clone(), revision))
     }
 
+    /// Remembers the pair, unless it or a higher revision of the window is remembered: then false.
+    pub fn advance(&mut self, id: &WindowId, revision: u32) -> bool {
+        // A window has few revisions.
+        let newer = (revision..=crate::caption::LAST).any(|newer| self.contains(id, newer));
+        !newer && self.insert(id, revision)
+    }
+
     /// Remembers the pair. Returns false if it was remembered already.
     pub fn insert(&mut self, id: &WindowId, revision: u32) -> bool {
         let pair = (id.clone(), revision);
@@ -62,5 +69,8 @@ mod tests {
         assert!(seen.insert(&id(1), 0));
         assert!(!seen.contains(&id(0), 0) && seen.contains(&id(0), 1) && seen.contains(&id(1), 0));
         assert_eq!(seen.members.len(), 2);
+        assert!(!seen.advance(&id(0), 0), "1 came before it");
+        assert!(!seen.advance(&id(0), 1));
+        assert!(seen.advance(&id(0), 2));
     }
 }

@@ -12,6 +12,8 @@ pub const DEAD: &str = "msao.v1.dead.*";
 pub const DEAD_NAMELESS: &str = "msao.v1.dead._";
 /// All status messages, of edges and clouds; not stored.
 pub const STATUS: &str = "msao.v1.status.>";
+/// Statuses of all cloud workers.
+pub const CLOUD_STATUS: &str = "msao.v1.status.cloud.*";
 
 /// Where a rig's feature windows go.
 pub fn features(rig: &Rig) -> String {
@@ -40,6 +42,11 @@ pub fn cloud_status(worker: &str) -> Result<String, InvalidName> {
     }
 }
 
+/// Where questions to a rig go, as requests; not stored.
+pub fn ask(rig: &Rig) -> String {
+    format!("msao.v1.ask.{rig}")
+}
+
 /// Where messages about a rig go that could not be handled.
 pub fn dead(rig: &Rig) -> String {
     format!("msao.v1.dead.{rig}")
@@ -61,6 +68,7 @@ mod tests {
         assert_eq!(captions(&rig), "msao.v1.captions.car-7");
         assert_eq!(edge_status(&rig), "msao.v1.status.edge.car-7");
         assert_eq!(cloud_status("gpu0").unwrap(), "msao.v1.status.cloud.gpu0");
+        assert_eq!(ask(&rig), "msao.v1.ask.car-7");
         assert_eq!(dead(&rig), "msao.v1.dead.car-7");
         assert!(cloud_status("gpu.0").is_err());
         assert_eq!(rig_of(&features(&rig)), Some(rig));

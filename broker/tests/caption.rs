@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use broker::{
     Caption, CaptionStatus, LatencyMs, Message, MessageId,
     caption::Verdict,
+    features::{DEFERRED, REDRAFTED},
     headers::{self, TraceParent},
     message::Kind,
 };
+use offload::Action;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../schema/caption.schema.json");
@@ -37,13 +39,31 @@ fn corrected() -> Caption {
     Caption::verified(&common::window(3), verdict, latency)
 }
 
+/// A draft that the edge keeps, after it waited or at once.
+fn kept(waited: bool) -> Caption {
+    let mut window = common::window(3);
+    window.decision = Action::Keep;
+    window.plan = Some(r#"{"action":"keep"}"#.to_owned());
+    if waited {
+        window.flags.push(DEFERRED.to_owned());
+    }
+    Caption::draft(&window).unwrap()
+}
+
+/// A second draft.
+fn redrafted() -> Caption {
+    let mut window = common::window(3);
+    window.flags.push(REDRAFTED.to_owned());
+    Caption::draft(&window).unwrap()
+}
+
 fn json_of(caption: &Caption) -> Value {
     serde_json::from_slice(&caption.encode().unwrap()).unwrap()
 }
 
 #[test]
 fn captions_round_trip() {
-    for caption in [draft(), corrected()] {
+    for caption in [draft(), redrafted(), corrected(), kept(false)] {
         assert_eq!(
             Caption::decode(&caption.encode().unwrap()).unwrap(),
             caption
@@ -55,10 +75,21 @@ fn captions_round_trip() {
     );
     assert_eq!(
         (corrected().status, corrected().revision),
-        (CaptionStatus::Corrected, 1)
+        (CaptionStatus::Corrected, 2)
     );
+    let of = |waited| {
+        (
+            kept(waited).status,
+            kept(waited).revision,
+            kept(waited).is_final,
+        )
+    };
+    assert_eq!(of(false), (CaptionStatus::Draft, 0, true));
+    assert_eq!(of(true), (CaptionStatus::Draft, 2, true));
+    assert!(!draft().is_final && json_of(&draft()).get("final").is_none());
     assert_eq!(corrected().latency_ms.edge, 80.0);
-    assert!(draft().order() < corrected().order());
+    assert_eq!((redrafted().revision, redrafted().redrafted), (1, true));
+    assert!(draft().order() < redrafted().order() && redrafted().order() < corrected().order());
 }
 
 #[test]
@@ -76,7 +107,7 @@ fn schema_describes_captions_exactly() {
             .cloned()
             .collect::<BTreeSet<_>>()
     };
-    for caption in [draft(), corrected()] {
+    for caption in [draft(), redrafted(), corrected(), kept(false)] {
         let value = json_of(&caption);
         assert!(
             validator.is_valid(&value),
@@ -105,7 +136,8 @@ fn schema_describes_captions_exactly() {
             );
         }
     }
-    let all: BTreeSet<_> = names(&json_of(&corrected()));
+    let written = [corrected(), kept(false), redrafted()];
+    let all: BTreeSet<_> = written.iter().flat_map(|c| names(&json_of(c))).collect();
     assert_eq!(
         all,
         names(&schema["properties"]),
@@ -154,7 +186,7 @@ fn newer_minor_is_read_and_its_fields_ignored() {
     let read = Caption::decode(newer.to_string().as_bytes()).unwrap();
     assert_eq!(
         Caption {
-            schema: "caption/1.0".to_owned(),
+            schema: "caption/1.1".to_owned(),
             ..read
         },
         draft()
@@ -179,7 +211,7 @@ fn every_message_carries_identity_trace_and_sparsity() {
     let (window, trace) = (common::window(3), TraceParent::generate());
     let features = Message::features(&window, window.encode().unwrap(), trace);
     let caption = Message::caption(&corrected(), trace.child()).unwrap();
-    for (message, kind, revision) in [(&features, Kind::Features, 0), (&caption, Kind::Caption, 1)]
+    for (message, kind, revision) in [(&features, Kind::Features, 0), (&caption, Kind::Caption, 2)]
     {
         let header = |name: &str| {
             message

@@ -327,3 +327,100 @@ async fn everything_acknowledged_is_handled_through_kills() {
     tokio::join!(worker, driver);
     assert_eq!(*handled.lock().unwrap(), (0..WINDOWS).collect());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_are_handled_at_a_time_and_no_more() {
+    const AT_ONCE: usize = 4;
+    const WINDOWS: u64 = 32;
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    publish(&connection, 0..WINDOWS).await;
+    let mut consumer = consumer(
+        &connection,
+        ConsumerConfig {
+            at_once: AT_ONCE,
+            ..config()
+        },
+    )
+    .await;
+    let (in_hand, done) = (Mutex::new(0), AtomicU64::new(0));
+    // Each waits until as many are in hand as may be, so that fewer would never end.
+    let full = tokio::sync::Barrier::new(AT_ONCE);
+    let pending = Mutex::new(Vec::new());
+    let all = until("all are done", async || {
+        done.load(Ordering::Relaxed) == WINDOWS
+    });
+    consumer
+        .run(all, |delivery| {
+            let (in_hand, done, full) = (&in_hand, &done, &full);
+            pending.lock().unwrap().push(delivery.pending);
+            async move {
+                *in_hand.lock().unwrap() += 1;
+                assert!(*in_hand.lock().unwrap() <= AT_ONCE);
+                full.wait().await;
+                *in_hand.lock().unwrap() -= 1;
+                done.fetch_add(1, Ordering::Relaxed);
+                Outcome::Done
+            }
+        })
+        .await;
+    let behind: Vec<u64> = (0..WINDOWS).rev().collect();
+    assert_eq!(*pending.lock().unwrap(), behind);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_it_stops_is_given_back_at_once() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let mut first = consumer(
+        &connection,
+        ConsumerConfig {
+            at_once: 4,
+            ack_wait: Duration::from_secs(600),
+            ..config()
+        },
+    )
+    .await;
+    // One is in hand, and a request for three more is with the server, when it is stopped.
+    publish(&connection, 0..1).await;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (taken, was_taken) = oneshot::channel::<()>();
+    let (go_on, on) = oneshot::channel::<()>();
+    let (mut taken, mut on) = (Some(taken), Some(on));
+    let run = first.run(async { stopped.await.unwrap() }, |_| {
+        taken.take().expect("one is handled").send(()).unwrap();
+        let on = on.take().expect("one is handled");
+        async move {
+            on.await.unwrap();
+            Outcome::Done
+        }
+    });
+    let driver = async {
+        was_taken.await.unwrap();
+        stop.send(()).unwrap();
+        tokio::task::yield_now().await;
+        publish(&connection, 1..3).await;
+        go_on.send(()).unwrap();
+    };
+    tokio::join!(run, driver);
+
+    let mut second = consumer(
+        &connection,
+        ConsumerConfig {
+            ack_wait: Duration::from_secs(600),
+            ..config()
+        },
+    )
+    .await;
+    let seqs = Mutex::new(HashSet::new());
+    let both = until("both come to the next worker", async || {
+        *seqs.lock().unwrap() == HashSet::from([1, 2])
+    });
+    second
+        .run(both, |delivery| {
+            let window = decode(&delivery).unwrap();
+            seqs.lock().unwrap().insert(window.id.seq);
+            ready(Outcome::Done)
+        })
+        .await;
+}

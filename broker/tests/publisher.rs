@@ -3,11 +3,15 @@
 
 mod common;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use broker::{
-    Caption, CaptionStatus, ConnectConfig, Connection, LatencyMs, Message, OnFull, Publisher,
-    PublisherConfig, Rig, StreamsConfig,
+    Caption, CaptionStatus, ConnectConfig, Connection, LatencyMs, Message, Observer, OnFull,
+    Publisher, PublisherConfig, Rig, StreamsConfig,
     caption::Verdict,
     connect::AtStart,
     headers::{self, TraceParent},
@@ -310,8 +314,8 @@ async fn the_latest_caption_only_moves_forward() {
     assert!(latest::get(&bucket, &rig).await.unwrap().is_none());
     let steps = [
         ((1, 0), (1, 0)),
-        ((1, 1), (1, 1)),
-        ((0, 1), (1, 1)),
+        ((1, 2), (1, 2)),
+        ((0, 2), (1, 2)),
         ((2, 0), (2, 0)),
         ((1, 0), (2, 0)),
     ];
@@ -387,4 +391,53 @@ async fn an_edge_confined_to_its_rig_can_publish_for_no_other() {
         ids(&stored(&cloud, streams::FEATURES).await),
         [message(&window(0)).id()]
     );
+}
+
+/// What an observer heard, a line each.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Observer for Heard {
+    fn sent(&self, id: &str, bytes: usize) {
+        let line = format!("sent {id} {bytes}");
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn stored(&self, id: &str) {
+        self.0.lock().unwrap().push(format!("stored {id}"));
+    }
+
+    fn lost(&self, id: &str) {
+        self.0.lock().unwrap().push(format!("lost {id}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_observer_hears_of_each_message_from_the_link_to_its_store() {
+    let mut server = TestServer::start();
+    let heard = Arc::new(Heard::default());
+    let publisher = Publisher::start_observed(
+        connect(&server).await,
+        StreamsConfig::default(),
+        PublisherConfig::default(),
+        heard.clone(),
+    );
+    let publisher = Arc::new(publisher.unwrap());
+    let first = message(&window(0));
+    let (id, bytes) = (first.id().to_owned(), first.wire_len());
+    publisher.publish(first).unwrap();
+    flush(&publisher).await;
+    let lines = [format!("sent {id} {bytes}"), format!("stored {id}")];
+    assert_eq!(*heard.0.lock().unwrap(), lines);
+
+    // Nothing is on the link while there is none.
+    server.kill();
+    publisher.publish(message(&window(1))).unwrap();
+    server.restart();
+    flush(&publisher).await;
+    let lines = heard.0.lock().unwrap().split_off(2);
+    let of = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+    assert_eq!(of("stored"), 1, "{lines:?}");
+    assert_eq!(of("sent"), of("lost") + 1, "{lines:?}");
+    assert!(lines.last().unwrap().starts_with("stored"), "{lines:?}");
 }

@@ -6,7 +6,7 @@ use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, subjects};
 use mllm::{Agreement, Provider};
 use serde::Deserialize;
 
-use crate::Error;
+use crate::{Error, thread::Batching};
 
 /// When the full model agrees with a token of a draft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -25,6 +25,9 @@ pub enum Rule {
 pub struct Config {
     /// Folder of the full model.
     pub model: PathBuf,
+    /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
+    #[serde(default)]
+    pub encoders: Option<PathBuf>,
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
@@ -49,6 +52,43 @@ pub struct Config {
     /// How windows are taken from the broker.
     #[serde(default)]
     pub consumer: ConsumerSection,
+    /// Which windows are verified together.
+    #[serde(default)]
+    pub batch: BatchSection,
+}
+
+/// Which windows are verified together.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BatchSection {
+    /// At most so many: 1 to 64.
+    pub max: usize,
+    /// Milliseconds, 0 to 1000, that an idle model waits at most for windows that are on their way. A window behind which
+    /// no other waits in the broker goes at once.
+    pub wait_ms: f64,
+}
+
+impl Default for BatchSection {
+    fn default() -> Self {
+        Self {
+            max: 4,
+            wait_ms: 5.0,
+        }
+    }
+}
+
+impl BatchSection {
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        if self.max == 1 { 1 } else { 2 * self.max }
+    }
+
+    pub(crate) fn batching(&self) -> Batching {
+        Batching {
+            max: self.max,
+            wait: Duration::from_secs_f64(self.wait_ms / 1e3),
+        }
+    }
 }
 
 fn one() -> usize {
@@ -93,6 +133,7 @@ impl Config {
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            encoders: None,
             provider: Provider::default(),
             threads: one(),
             worker: default_worker(),
@@ -101,6 +142,7 @@ impl Config {
             nats: ConnectConfig::default(),
             streams: StreamsConfig::default(),
             consumer: ConsumerSection::default(),
+            batch: BatchSection::default(),
         }
     }
 
@@ -118,6 +160,13 @@ impl Config {
             .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
         {
             return fail("margin is not above 0 and at most 1".to_owned());
+        }
+        if !(1..=64).contains(&self.batch.max) {
+            return fail(format!("batch.max is {}, not 1 to 64", self.batch.max));
+        }
+        if !(0.0..=1000.0).contains(&self.batch.wait_ms) {
+            let wait = self.batch.wait_ms;
+            return fail(format!("batch.wait_ms is {wait}, not 0 to 1000"));
         }
         let ConsumerSection {
             durable,
@@ -145,6 +194,7 @@ impl Config {
                 .iter()
                 .map(|&s| seconds("backoff_s", s, 0.0))
                 .collect::<Result<_, _>>()?,
+            at_once: self.batch.in_hand(),
             grace: seconds("grace_s", *grace_s, 0.0)?,
         })
     }
@@ -178,6 +228,7 @@ mod tests {
     fn a_full_file_and_a_short_one_are_read() {
         let full = r#"
             model = "models/msao-cloud"
+            encoders = "models/msao-edge"
             provider = "cpu"
             threads = 2
             worker = "gpu0"
@@ -194,12 +245,19 @@ mod tests {
             ack_wait_s = 20
             max_deliver = 3
             backoff_s = [0.5, 2]
+            [batch]
+            max = 1
         "#;
         let full: Config = toml::from_str(full).unwrap();
+        assert_eq!(full.encoders, Some("models/msao-edge".into()));
         let consumer = full.check().unwrap();
         assert_eq!(
-            (consumer.durable.as_str(), consumer.max_deliver),
-            ("verify", 3)
+            (
+                consumer.durable.as_str(),
+                consumer.max_deliver,
+                consumer.at_once
+            ),
+            ("verify", 3, 1)
         );
         assert_eq!(
             consumer.backoff,
@@ -212,7 +270,11 @@ mod tests {
 
         let short: Config = toml::from_str("model = 'm'").unwrap();
         assert_eq!(short, Config::new("m"));
-        assert_eq!(short.check().unwrap(), ConsumerConfig::default());
+        let defaults = ConsumerConfig {
+            at_once: 8,
+            ..ConsumerConfig::default()
+        };
+        assert_eq!(short.check().unwrap(), defaults);
         assert_eq!(
             short.agreement("m", Some(0.25)).unwrap(),
             Agreement::Margin(0.25)
@@ -236,6 +298,8 @@ mod tests {
             ("worker = 'a.b'", "a.b"),
             ("agreement = 'exact'\nmargin = 0.5", "leave one out"),
             ("margin = 1.5", "margin"),
+            ("batch = { max = 0 }", "batch.max"),
+            ("batch = { wait_ms = nan }", "batch.wait_ms"),
             ("consumer = { max_deliver = 0 }", "max_deliver"),
             ("consumer = { ack_wait_s = 0 }", "ack_wait_s"),
             ("consumer = { backoff_s = [-1] }", "backoff_s"),

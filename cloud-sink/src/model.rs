@@ -2,16 +2,21 @@
 
 use broker::{FeatureWindow, caption::Verdict};
 use mllm::{
-    Agreement, Caption, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens,
+    Agreement, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens, Verified,
+    Window,
 };
 
-use crate::{Config, Error, Fault, Verifier};
+use crate::{Config, Error, Fault, Verifier, keyframe::Keyframes};
+
+/// Why a window with a keyframe is hopeless where nothing can read one.
+const NO_ENCODERS: &str = "it holds a keyframe, but this worker has no vision encoder to read it: set `encoders` in the cloud's configuration to the folder of the edge model";
 
 /// The full model, with its rule of agreement.
 #[derive(Debug)]
 pub struct FullModel {
     model: CaptionModel,
     agreement: Agreement,
+    keyframes: Option<Keyframes>,
 }
 
 impl FullModel {
@@ -27,7 +32,26 @@ impl FullModel {
         };
         let model = CaptionModel::load(&config.model, options)?;
         let agreement = config.agreement(&model.config().name, model.config().agreement_margin)?;
-        Ok(Self { model, agreement })
+        let encoder = &model.config().vision_encoder;
+        let keyframes = (config.encoders.as_ref())
+            .map(|folder| Keyframes::load(folder, options, encoder))
+            .transpose()?;
+        Ok(Self {
+            model,
+            agreement,
+            keyframes,
+        })
+    }
+
+    /// What the full model reads of a window; `None` if there is nothing.
+    fn tokens(&mut self, window: &FeatureWindow) -> Result<Option<Tokens>, Fault> {
+        let mut tokens = tokens(window, self.model.config()).map_err(fault)?;
+        if let Some(jpeg) = &window.keyframe {
+            let keyframes = self.keyframes.as_mut();
+            let keyframes = keyframes.ok_or_else(|| Fault::Hopeless(NO_ENCODERS.to_owned()))?;
+            tokens.video = Some(keyframes.tokens(jpeg)?);
+        }
+        Ok((tokens.count() > 0).then_some(tokens))
     }
 }
 
@@ -41,35 +65,57 @@ impl Verifier for FullModel {
     }
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
-        let config = self.model.config();
-        let Some(tokens) = tokens(window, config).map_err(fault)? else {
-            return Ok(None);
-        };
-        let model = config.name.clone();
-        let verdict = |caption: Caption, accepted_tokens, confirmed| Verdict {
-            confirmed,
-            tokens: caption.token_ids.len() as u32,
-            confidence: caption.confidence(),
-            text: caption.text,
-            accepted_tokens,
-            model,
-        };
-        Ok(Some(match &window.draft {
-            Some(draft) => {
-                let ids = &draft.token_ids;
-                let verified = self
-                    .model
-                    .verify(&tokens, &window.prompt, ids, self.agreement)
-                    .map_err(fault)?;
-                let confirmed = verified.whole && verified.caption.text == draft.text;
-                verdict(verified.caption, Some(verified.accepted as u32), confirmed)
-            }
-            None => verdict(
-                self.model.draft(&tokens, &window.prompt).map_err(fault)?,
-                None,
-                false,
-            ),
-        }))
+        let mut verdicts = self.verify_all(std::slice::from_ref(window));
+        verdicts.pop().unwrap_or(Ok(None))
+    }
+
+    fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+        let tokens: Vec<Result<Option<Tokens>, Fault>> =
+            windows.iter().map(|window| self.tokens(window)).collect();
+        let read: Vec<(&FeatureWindow, Window<'_>)> = (windows.iter().zip(&tokens))
+            .filter_map(|(window, tokens)| {
+                let tokens = tokens.as_ref().ok()?.as_ref()?;
+                let draft = (window.draft.as_ref()).map(|draft| draft.token_ids.as_slice());
+                let prompt = &window.prompt;
+                Some((
+                    window,
+                    Window {
+                        tokens,
+                        prompt,
+                        draft,
+                    },
+                ))
+            })
+            .collect();
+        let together: Vec<Window<'_>> = read.iter().map(|(_, window)| *window).collect();
+        let verified = self.model.verify_all(&together, self.agreement);
+        let name = &self.model.config().name;
+        let mut verdicts = (read.iter().zip(verified))
+            .map(|((window, _), verified)| Ok(verdict(window, verified.map_err(fault)?, name)));
+        (tokens.iter())
+            .map(|tokens| match tokens {
+                Ok(Some(_)) => verdicts.next().transpose(),
+                Ok(None) => Ok(None),
+                Err(fault) => Err(fault.clone()),
+            })
+            .collect()
+    }
+}
+
+fn verdict(window: &FeatureWindow, verified: Verified, model: &str) -> Verdict {
+    let Verified {
+        caption,
+        accepted,
+        whole,
+    } = verified;
+    let draft = window.draft.as_ref();
+    Verdict {
+        confirmed: whole && draft.is_some_and(|draft| draft.text == caption.text),
+        tokens: caption.token_ids.len() as u32,
+        confidence: caption.confidence(),
+        text: caption.text,
+        accepted_tokens: draft.map(|_| accepted as u32),
+        model: model.to_owned(),
     }
 }
 
@@ -85,8 +131,8 @@ fn fault(error: ModelError) -> Fault {
     }
 }
 
-/// What the window holds of each modality, as the draft model read it; `None` if it holds no tokens.
-fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<Tokens>, ModelError> {
+/// What the window holds of each modality, as the draft model read it.
+fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Tokens, ModelError> {
     let mut tokens = Tokens::default();
     for (sent, read) in [
         (broker::Modality::Video, Modality::Video),
@@ -100,11 +146,11 @@ fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<Tokens
         let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
         *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
     }
-    Ok((tokens.count() > 0).then_some(tokens))
+    Ok(tokens)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use broker::{Modality, ModalityReport, Token};
     use mllm::EncoderId;
@@ -127,7 +173,7 @@ mod tests {
         }
     }
 
-    fn window() -> FeatureWindow {
+    pub(crate) fn window() -> FeatureWindow {
         let report = |modality, stream: &str| ModalityReport {
             modality,
             stream: stream.to_owned(),
@@ -160,6 +206,7 @@ mod tests {
             end_running_ns: 0,
             prompt: "describe".to_owned(),
             decision: Action::Offload,
+            plan: None,
             modalities: vec![
                 report(Modality::Video, "front"),
                 report(Modality::Video, "rear"),
@@ -172,6 +219,7 @@ mod tests {
                 token(Modality::Video, "rear", (0, 1), [9, 9]),
                 token(Modality::Video, "front", (6, 6), [127, 0]),
             ],
+            keyframe: None,
             tokens_possible: 99,
             frames_in: 1,
             frames_kept: 1,
@@ -185,7 +233,7 @@ mod tests {
     fn tokens_of_the_first_video_stream_are_read() {
         let mut window = window();
         window.tokens.remove(0);
-        let read = tokens(&window, &config(encoder())).unwrap().unwrap();
+        let read = tokens(&window, &config(encoder())).unwrap();
         let video = read.video.unwrap();
         assert_eq!(video.positions, [6, 48]);
         assert_eq!(video.features, ndarray::array![[1.0, -2.0], [63.5, 0.0]]);
@@ -194,7 +242,7 @@ mod tests {
             tokens: vec![],
             ..window
         };
-        assert!(tokens(&empty, &config(encoder())).unwrap().is_none());
+        assert_eq!(tokens(&empty, &config(encoder())).unwrap().count(), 0);
     }
 
     #[test]

@@ -23,10 +23,12 @@ use broker::{
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-use crate::{Config, Error, Fault, FullModel, Verifier, thread::Judge};
+use crate::{
+    Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge, turns::Turns,
+};
 
 /// The revision of a caption that the cloud publishes.
-const REVISION: u32 = 1;
+const REVISION: u32 = broker::caption::LAST;
 /// How many captions a worker remembers, to pass over windows that are delivered again.
 const REMEMBERED: usize = 16_384;
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -46,7 +48,7 @@ pub struct Summary {
     pub dead: u64,
 }
 
-/// Runs a worker with the model of `config` until `shutdown` completes; the window in hand is
+/// Runs a worker with the model of `config` until `shutdown` completes; the windows in hand are
 /// finished first. Must be called within a tokio runtime.
 ///
 /// # Errors
@@ -83,8 +85,10 @@ pub async fn run_with<V: Verifier>(
         deliverer,
         judge,
         status: Mutex::new(status),
+        service: Mutex::default(),
         seen: Mutex::new(Seen::new(REMEMBERED)),
         dead: consumer.dead_letters(),
+        turns: Turns::default(),
         broken: Mutex::default(),
         stop: Notify::new(),
     };
@@ -115,7 +119,7 @@ async fn start<V: Verifier>(
     let consumer = config.check()?;
     let connection = Connection::open(&config.nats, AtStart::Fail).await?;
     let deliverer = Arc::new(Deliverer::new(connection, config.streams));
-    let judge = Judge::start(load).await?;
+    let judge = Judge::start(load, config.batch.batching()).await?;
     let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
     Ok((deliverer, judge, consumer))
 }
@@ -124,8 +128,10 @@ struct Worker {
     deliverer: Arc<Deliverer>,
     judge: Judge,
     status: Mutex<CloudStatus>,
+    service: Mutex<Service>,
     seen: Mutex<Seen>,
     dead: Arc<AtomicU64>,
+    turns: Turns,
     /// Why the worker cannot go on.
     broken: Mutex<Option<Error>>,
     stop: Notify,
@@ -133,18 +139,28 @@ struct Worker {
 
 impl Worker {
     async fn handle(&self, delivery: Delivery) -> Outcome {
+        lock(&self.service).begin(Instant::now());
+        let outcome = self.caption(delivery).await;
+        lock(&self.service).end(Instant::now());
+        outcome
+    }
+
+    async fn caption(&self, delivery: Delivery) -> Outcome {
         let begun = (Instant::now(), OffsetDateTime::now_utc());
         let window = match FeatureWindow::decode(&delivery.payload) {
             Ok(window) => window,
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
         };
+        // Delivered twice, it may be in hand twice.
+        let _turn = self.turns.take(&window.id).await;
         if lock(&self.seen).contains(&window.id, REVISION) {
             tracing::debug!(id = %window.id, "captioned before: passed over");
             lock(&self.status).duplicates += 1;
             return Outcome::Done;
         }
-        let verdict = match self.judge.judge(window.clone()).await {
+        let more = delivery.pending > 0;
+        let verdict = match self.judge.judge(window.clone(), more).await {
             Ok(Ok(Some(verdict))) => verdict,
             Ok(Ok(None)) => {
                 tracing::debug!(id = %window.id, "nothing in it to be captioned");
@@ -154,7 +170,7 @@ impl Worker {
             Ok(Err(Fault::Passing(reason))) => return Outcome::Retry(reason),
             Err(error) => {
                 let outcome = Outcome::Retry(error.to_string());
-                *lock(&self.broken) = Some(error);
+                lock(&self.broken).get_or_insert(error);
                 self.stop.notify_one();
                 return outcome;
             }
@@ -190,6 +206,7 @@ impl Worker {
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
         lock(&self.seen).insert(&window.id, REVISION);
+        lock(&self.service).answered(window.draft.is_some(), confirmed, cloud);
         let mut status = lock(&self.status);
         status.captioned += 1;
         status.confirmed += u64::from(confirmed);
@@ -206,11 +223,16 @@ impl Worker {
         loop {
             tick.tick().await;
             let queue = backlog(connection, durable).await;
+            let pace = lock(&self.service).pace();
             let status = {
                 let mut status = lock(&self.status);
                 status.time = OffsetDateTime::now_utc();
-                status.queue = queue.unwrap_or(status.queue);
+                status.queue = queue.map_or(status.queue, |queue| queue + self.judge.waiting());
                 status.dead = self.dead.load(Ordering::Relaxed);
+                status.service_rate = pace.rate;
+                status.confirmed_ms = pace.confirmed_ms;
+                status.corrected_ms = pace.corrected_ms;
+                status.captioned_ms = pace.captioned_ms;
                 status.clone()
             };
             if let Err(error) = status::publish_cloud(connection, &status).await {

@@ -1,30 +1,60 @@
-//! The model's own thread: model work never blocks the async runtime.
+//! The verifier's thread: a model works for long at a time, and must not do so on the async runtime.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
 
 use broker::{FeatureWindow, caption::Verdict};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{Error, Fault, Verifier};
 
 type Answer = Result<Option<Verdict>, Fault>;
 
+/// Which windows are verified together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batching {
+    /// At most so many, at least 1.
+    pub max: usize,
+    /// How long the model waits at most for windows that are on their way.
+    pub wait: Duration,
+}
+
+struct Request {
+    window: FeatureWindow,
+    /// Whether more windows were on their way when this one came.
+    more: bool,
+    answer: oneshot::Sender<Answer>,
+}
+
 /// A handle to a verifier on its thread. The thread ends with the handle.
 pub(crate) struct Judge {
     pub model: String,
     pub provider: String,
-    requests: mpsc::Sender<(FeatureWindow, oneshot::Sender<Answer>)>,
+    requests: mpsc::Sender<Request>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Judge {
     /// Makes the verifier with `load` on a new thread, and keeps it there.
     pub async fn start<V: Verifier>(
         load: impl FnOnce() -> Result<V, Error> + Send + 'static,
+        batching: Batching,
     ) -> Result<Self, Error> {
-        let (requests, mut inbox) = mpsc::channel::<(FeatureWindow, oneshot::Sender<Answer>)>(1);
+        // As many requests as the consumer has windows in hand.
+        let (requests, inbox) = mpsc::channel::<Request>();
         let (loaded, ready) = oneshot::channel();
         let ended = |what: String| Error::Thread {
             model: "(not loaded)".to_owned(),
             what,
         };
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let left = Arc::clone(&waiting);
         let work = move || {
             let mut verifier = match load() {
                 Ok(verifier) => verifier,
@@ -34,9 +64,15 @@ impl Judge {
             if loaded.send(Ok(about)).is_err() {
                 return;
             }
-            while let Some((window, answer)) = inbox.blocking_recv() {
-                // Whoever asked may have been stopped meanwhile.
-                let _ = answer.send(verifier.verify(&window));
+            while let Some(batch) = next(&inbox, batching) {
+                left.fetch_sub(batch.len(), Ordering::Relaxed);
+                let (windows, answers): (Vec<_>, Vec<_>) = (batch.into_iter())
+                    .map(|request| (request.window, request.answer))
+                    .unzip();
+                for (answer, verdict) in answers.into_iter().zip(verifier.verify_all(&windows)) {
+                    // Whoever asked may have been stopped meanwhile.
+                    let _ = answer.send(verdict);
+                }
             }
         };
         std::thread::Builder::new()
@@ -50,23 +86,97 @@ impl Judge {
             model,
             provider,
             requests,
+            waiting,
         })
     }
 
-    /// Asks for the verdict on `window`.
+    /// How many windows wait for the model.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed) as u64
+    }
+
+    /// Asks for the verdict on `window`; `more` tells that others are on their way.
     ///
     /// # Errors
     /// Outside: the thread is gone. Inside: the verifier's own fault.
-    pub async fn judge(&self, window: FeatureWindow) -> Result<Answer, Error> {
+    pub async fn judge(&self, window: FeatureWindow, more: bool) -> Result<Answer, Error> {
         let ended = || Error::Thread {
             model: self.model.clone(),
             what: "panicked".to_owned(),
         };
         let (answer, verdict) = oneshot::channel();
-        self.requests
-            .send((window, answer))
-            .await
-            .map_err(|_| ended())?;
+        let request = Request {
+            window,
+            more,
+            answer,
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.requests.send(request).map_err(|_| ended())?;
         verdict.await.map_err(|_| ended())
+    }
+}
+
+/// The next batch: what waits, and what is on its way if it comes in time. A window that is the only one goes at once.
+/// `None` when nobody can ask any more.
+fn next(inbox: &mpsc::Receiver<Request>, batching: Batching) -> Option<Vec<Request>> {
+    let first = inbox.recv().ok()?;
+    let until = Instant::now() + batching.wait;
+    let mut more = first.more;
+    let mut batch = vec![first];
+    while batch.len() < batching.max {
+        let patience = if more {
+            until.saturating_duration_since(Instant::now())
+        } else {
+            Duration::ZERO
+        };
+        let Ok(request) = inbox.recv_timeout(patience) else {
+            break;
+        };
+        more = request.more;
+        batch.push(request);
+    }
+    Some(batch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request, with whoever asked gone: nothing here is answered.
+    fn request(requests: &mpsc::Sender<Request>, window: &FeatureWindow, more: bool) {
+        let request = Request {
+            window: window.clone(),
+            more,
+            answer: oneshot::channel().0,
+        };
+        requests.send(request).unwrap();
+    }
+
+    #[test]
+    fn batches_hold_what_waits_and_wait_only_for_what_is_on_its_way() {
+        const LONG: Duration = Duration::from_secs(600);
+        let window = crate::model::tests::window();
+        let (requests, inbox) = mpsc::channel();
+        let size = |max, wait| next(&inbox, Batching { max, wait }).unwrap().len();
+
+        // Alone it goes at once, however long the model might wait.
+        request(&requests, &window, false);
+        assert_eq!(size(4, LONG), 1);
+        // What waits goes together, up to the most.
+        (0..6).for_each(|_| request(&requests, &window, false));
+        assert_eq!((size(4, LONG), size(4, LONG)), (4, 2));
+        // What is on its way is waited for, but not for ever.
+        request(&requests, &window, true);
+        let other = requests.clone();
+        let late = window.clone();
+        let sender = std::thread::spawn(move || request(&other, &late, false));
+        assert_eq!(size(4, LONG), 2);
+        sender.join().unwrap();
+        request(&requests, &window, true);
+        assert_eq!(size(4, Duration::from_millis(1)), 1);
+        request(&requests, &window, true);
+        assert_eq!(size(1, LONG), 1);
+        drop(requests);
+        assert!(next(&inbox, Batching { max: 4, wait: LONG }).is_none());
     }
 }

@@ -11,7 +11,7 @@ pub enum Fault {
     Passing(String),
 }
 
-/// Judges windows, one at a time, on a thread of its own.
+/// Judges windows, on a thread of its own.
 pub trait Verifier: Send + 'static {
     /// The model's name and version, as reported with captions.
     fn model(&self) -> &str;
@@ -25,4 +25,9 @@ pub trait Verifier: Send + 'static {
     /// # Errors
     /// The window does not fit the model, or the model failed.
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault>;
+
+    /// The verdict on each of several windows; a model that gains by it judges them together.
+    fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+        windows.iter().map(|window| self.verify(window)).collect()
+    }
 }

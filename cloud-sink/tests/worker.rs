@@ -6,25 +6,26 @@ mod common;
 use std::{
     collections::HashSet,
     future::{pending, ready},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
 use broker::{
     CaptionStatus, FeatureWindow, StreamsConfig,
+    caption::{LAST, Verdict},
     headers::{REASON, TraceParent},
     latest,
     status::{self, AnyStatus},
     streams, subjects,
     test_server::TestServer,
 };
-use cloud_sink::{Error, Fault, Summary, run, run_with};
+use cloud_sink::{Error, Fault, Summary, Verifier, run, run_with};
 use common::{Fake, captions, config, connect, count, id, publish, stored, until, verdict, window};
 use futures::StreamExt;
 use offload::Action;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn windows_become_captions_of_revision_one() {
+async fn windows_become_the_last_revision_of_their_captions() {
     let server = TestServer::start();
     let connection = connect(&server).await;
     let trace = publish(&connection, &window(0)).await;
@@ -74,9 +75,9 @@ async fn windows_become_captions_of_revision_one() {
     assert_eq!(
         told,
         [
-            (0, 1, CaptionStatus::Confirmed, Some(3)),
-            (1, 1, CaptionStatus::Corrected, Some(1)),
-            (2, 1, CaptionStatus::Corrected, None)
+            (0, LAST, CaptionStatus::Confirmed, Some(3)),
+            (1, LAST, CaptionStatus::Corrected, Some(1)),
+            (2, LAST, CaptionStatus::Corrected, None)
         ]
     );
     let first = &captions[0];
@@ -87,17 +88,19 @@ async fn windows_become_captions_of_revision_one() {
     assert_eq!(first.latency_ms.edge, 15.0);
     assert!(first.latency_ms.uplink.unwrap() >= 5.0 && first.latency_ms.queue.is_some());
     assert!(first.latency_ms.cloud.unwrap() > 0.0);
-    let headers = &stored(&connection, streams::CAPTIONS).await[0].headers;
-    assert_eq!(
-        TraceParent::of(headers).unwrap().trace_id(),
-        trace.trace_id()
-    );
-    assert_ne!(TraceParent::of(headers).unwrap(), trace);
+    let stored = stored(&connection, streams::CAPTIONS).await;
+    let traces = stored
+        .iter()
+        .map(|message| TraceParent::of(&message.headers).unwrap());
+    let own: Vec<TraceParent> = traces
+        .filter(|own| own.trace_id() == trace.trace_id())
+        .collect();
+    assert!(own.len() == 1 && own[0] != trace);
     let bucket = streams::set_up(&connection, &StreamsConfig::default())
         .await
         .unwrap();
     let latest = latest::get(&bucket, &id(0).rig).await.unwrap().unwrap();
-    assert_eq!((latest.id.seq, latest.revision), (2, 1));
+    assert_eq!((latest.id.seq, latest.revision), (2, LAST));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +238,9 @@ async fn the_model_blocks_nothing_and_its_window_is_finished() {
         Ok(Some(verdict(window)))
     };
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let worker = run_with(config(&server), move || Ok(Fake(model)), async {
+    let mut config = config(&server);
+    config.batch.max = 1;
+    let worker = run_with(config, move || Ok(Fake(model)), async {
         stopped.await.unwrap()
     });
     let driver = async {
@@ -312,4 +317,129 @@ async fn stopping_while_the_model_loads_is_quick() {
     );
     assert_eq!(stopped.await.unwrap().unwrap(), Summary::default());
     drop(release);
+}
+
+/// Work of at least 20 ms a window, and much idle time: the rate is of the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heartbeat_tells_queue_rate_and_times() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let mut statuses = Box::pin(status::subscribe(&connection).await.unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
+    let model = move |window: &FeatureWindow| {
+        std::thread::sleep(Duration::from_millis(20));
+        if window.id.seq == 4 {
+            released.recv().unwrap();
+        }
+        Ok(Some(verdict(window)))
+    };
+    let worker = run_with(config(&server), move || Ok(Fake(model)), async {
+        stopped.await.unwrap()
+    });
+    let driver = async {
+        let mut next = async || match statuses.next().await.unwrap() {
+            Ok(AnyStatus::Cloud(status)) => status,
+            other => panic!("no status of a worker: {other:?}"),
+        };
+        let first = next().await;
+        assert_eq!((first.queue, first.service_rate), (0, 0.0));
+        assert_eq!((first.confirmed_ms, first.corrected_ms), (None, None));
+        for seq in 0..4 {
+            publish(&connection, &window(seq)).await;
+        }
+        let served = loop {
+            let status = next().await;
+            if status.captioned == 4 && status.service_rate > 0.0 {
+                break status;
+            }
+        };
+        assert!(
+            (5.0..=50.0).contains(&served.service_rate),
+            "{}",
+            served.service_rate
+        );
+        assert!(served.confirmed_ms.unwrap() >= 20.0 && served.corrected_ms.unwrap() >= 20.0);
+        assert_eq!(served.captioned_ms, None);
+        // One is with the model and does not end; the others wait.
+        for seq in 4..7 {
+            publish(&connection, &window(seq)).await;
+        }
+        while next().await.queue != 2 {}
+        stop.send(()).unwrap();
+        release.send(()).unwrap();
+    };
+    let (summary, ()) = tokio::join!(worker, driver);
+    assert_eq!(summary.unwrap().captioned, 7);
+}
+
+/// What waits while the model works is judged together, and each window gets its own verdict.
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_that_wait_are_judged_together() {
+    struct Together(mpsc::Receiver<()>, Arc<Mutex<Vec<Vec<u64>>>>);
+
+    impl Verifier for Together {
+        fn model(&self) -> &str {
+            "fake-v1"
+        }
+
+        fn provider(&self) -> String {
+            "none".to_owned()
+        }
+
+        fn verify(&mut self, _: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
+            panic!("one by one")
+        }
+
+        fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+            let seqs = windows.iter().map(|window| window.id.seq).collect();
+            self.1.lock().unwrap().push(seqs);
+            self.0.recv().unwrap();
+            let answer = |window: &FeatureWindow| match window.id.seq {
+                3 => Err(Fault::Hopeless("the fourth".to_owned())),
+                _ => Ok(Some(verdict(window))),
+            };
+            windows.iter().map(answer).collect()
+        }
+    }
+
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    publish(&connection, &window(0)).await;
+    let batches = Arc::new(Mutex::new(Vec::new()));
+    let (release, released) = mpsc::channel::<()>();
+    let model = Together(released, Arc::clone(&batches));
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut config = config(&server);
+    config.batch.max = 3;
+    config.consumer.ack_wait_s = 30.0;
+    let worker = run_with(config, move || Ok(model), async { stopped.await.unwrap() });
+    let driver = async {
+        until("the first is with the model", async || {
+            batches.lock().unwrap().len() == 1
+        })
+        .await;
+        for seq in 1..6 {
+            publish(&connection, &window(seq)).await;
+        }
+        until("all are in hand", async || {
+            broker::consumer::backlog(&connection, "msao-cloud").await == Some(0)
+        })
+        .await;
+        (0..6).for_each(|_| release.send(()).unwrap());
+        until("all settled", async || {
+            count(&connection, streams::CAPTIONS).await == 5
+                && count(&connection, streams::DEAD).await == 1
+        })
+        .await;
+        stop.send(()).unwrap();
+    };
+    let (summary, ()) = tokio::join!(worker, driver);
+    let summary = summary.unwrap();
+    assert_eq!((summary.captioned, summary.confirmed), (5, 3));
+    let batches = batches.lock().unwrap();
+    let all: Vec<u64> = batches.iter().flatten().copied().collect();
+    assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    assert!(batches[0] == [0] && batches.len() <= 4, "{batches:?}");
+    assert!(batches.iter().all(|batch| batch.len() <= 3), "{batches:?}");
 }

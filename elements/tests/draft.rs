@@ -27,6 +27,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
         end_running_ns: 1_000,
         prompt: config.default_prompt,
         decision: Action::Offload,
+        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: stream.clone(),
@@ -53,6 +54,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
                     .collect(),
             })
             .collect(),
+        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 2,
@@ -66,7 +68,7 @@ fn draft() -> (Harness, gst::Element) {
     init();
     let element = make_with_model("msaodraft");
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     (harness, element)
 }
 
@@ -193,7 +195,7 @@ fn sensing(properties: &[(&str, &str)]) -> Sensing {
         element.set_property_from_str(name, value);
     }
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     Sensing { harness, element }
 }
 
@@ -402,4 +404,95 @@ fn the_tokens_that_are_kept_are_of_the_window_and_the_draft_is_of_them() {
     sensing.element.set_property("keep-tokens", 10u32);
     let before = sensing.window(1);
     assert_eq!(sensing.push(&before).tokens, before.tokens);
+}
+
+fn stop_event(below: f64, audit: f64) -> gst::Event {
+    let structure = gst::Structure::builder("msao-stop")
+        .field("below", below)
+        .field("audit", audit)
+        .field("seed", 0u64);
+    gst::event::CustomUpstream::new(structure.build())
+}
+
+#[test]
+fn a_draft_that_is_not_worth_finishing_is_given_up_but_for_audits() {
+    let (mut harness, element) = draft();
+    let push = |harness: &mut Harness| {
+        let bytes = window(&[0, 6, 7, 48]).encode().unwrap();
+        let out = harness.push_and_pull(buffer(bytes)).unwrap();
+        FeatureWindow::decode(&out.map_readable().unwrap()).unwrap()
+    };
+    // No draft is surer than 2; but how long a draft is nobody knows before the first.
+    assert!(harness.push_upstream_event(stop_event(2.0, 0.0)));
+    let first = push(&mut harness);
+    assert_eq!(first.decision, Action::Verify);
+    let stopped = push(&mut harness);
+    assert_eq!(stopped.decision, Action::Offload);
+    assert_eq!((stopped.draft, stopped.tokens), (None, first.tokens));
+    assert_eq!(stopped.flags, ["stopped"]);
+    assert!(stopped.drafted_utc_ns > stopped.closed_utc_ns);
+    assert!(harness.push_upstream_event(stop_event(2.0, 1.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    assert!(harness.push_upstream_event(stop_event(0.0, 0.0)));
+    assert_eq!(push(&mut harness).draft, first.draft);
+    let count = |field| stats::<u64>(&element, field);
+    assert_eq!(
+        (count("windows"), count("drafted"), count("stopped")),
+        (4, 3, 1)
+    );
+}
+
+fn ask(element: &gst::Element, prompt: &str) -> gst::Structure {
+    element.emit_by_name::<gst::Structure>("ask", &[&prompt])
+}
+
+#[test]
+fn questions_are_about_the_latest_window_and_only_of_what_tells() {
+    let mut sensing = sensing(&[("keep-tokens", "5")]);
+    let early = ask(&sensing.element, "what is heard ?");
+    assert!(early.get::<String>("error").unwrap().contains("window"));
+
+    let before = sensing.window(0);
+    let after = sensing.push(&before);
+    assert_eq!(after.prompt, before.prompt);
+    let mut model = sensing.model();
+    for prompt in ["what is heard ?", "what is seen ?"] {
+        let reply = ask(&sensing.element, prompt);
+        let bytes = reply.get::<gst::glib::Bytes>("window").unwrap();
+        let asked = FeatureWindow::decode(&bytes).unwrap();
+        assert_eq!(
+            (asked.prompt.as_str(), asked.id.seq),
+            (prompt, before.id.seq)
+        );
+        assert_eq!(asked.flags.last().unwrap(), "asked");
+        assert!(asked.id < before.id && asked.id.rig == before.id.rig);
+
+        // All that the window came with is asked, whatever went on of it.
+        let all = read(&before, &sensing.config());
+        let first = model.draft(&all, prompt).unwrap();
+        let modal = model.modal(&all, prompt, &first.token_ids).unwrap();
+        let beta = |modality| match modality {
+            Modality::Video => modal.video.unwrap(),
+            Modality::Audio => modal.audio.unwrap(),
+            Modality::Sensor => modal.sensor.unwrap(),
+        };
+        let mut told = before.tokens.clone();
+        told.retain(|token| beta(token.modality) >= 0.1);
+        assert_eq!(asked.tokens, told);
+        let answer = model
+            .draft(&read(&asked, &sensing.config()), prompt)
+            .unwrap();
+        let draft = asked.draft.unwrap();
+        assert_eq!(
+            (draft.text, draft.token_ids),
+            (answer.text, answer.token_ids)
+        );
+        for report in &asked.modalities[1..] {
+            assert_eq!(report.beta, beta(report.modality));
+        }
+    }
+    let again = ask(&sensing.element, "what is seen ?");
+    let long = ask(&sensing.element, &"why ? ".repeat(400));
+    assert!(again.has_field("window"));
+    assert!(long.get::<String>("error").unwrap().contains("prompt"));
 }

@@ -8,10 +8,11 @@ use tokenizers::Tokenizer;
 
 use crate::config::files;
 use crate::decoder::{Decoder, Reading};
-use crate::generate::{Decoded, LanguageModel, Rules, greedy};
+use crate::generate::{Decoded, LanguageModel, Rules, greedy, greedy_unless};
 use crate::modal::{self, Modal};
+use crate::sequences::Readings;
 use crate::tokens::{ByModality, Tokens};
-use crate::{Agreement, Config, Error, Options, Provider, Result, logits, verify};
+use crate::{Agreement, Config, Error, Options, Provider, Result, batch, logits, verify};
 
 /// Longest prompt, in tokens: what a model reads costs time and memory, and prompts come from elsewhere.
 pub const LONGEST_PROMPT: usize = 256;
@@ -51,6 +52,17 @@ pub struct Verified {
     pub accepted: usize,
     /// The whole draft was accepted, and so was its end: the caption's tokens are the draft's.
     pub whole: bool,
+}
+
+/// A window to be verified.
+#[derive(Debug, Clone, Copy)]
+pub struct Window<'a> {
+    /// Its tokens.
+    pub tokens: &'a Tokens,
+    /// What is asked of it.
+    pub prompt: &'a str,
+    /// The token ids of its draft; without one it is captioned.
+    pub draft: Option<&'a [u32]>,
 }
 
 /// A language model over a window's tokens, small (to draft) or large (to verify).
@@ -109,7 +121,25 @@ impl CaptionModel {
         self.caption(decoded)
     }
 
-    /// The same, and what the model looked at while it wrote; `None` if its decoder does not tell.
+    /// The same, unless `stop`, which is asked after each token with the log-probabilities so far, says to give it up.
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn draft_unless(
+        &mut self,
+        tokens: &Tokens,
+        prompt: &str,
+        mut stop: impl FnMut(&[f32]) -> bool,
+    ) -> Result<Option<Caption>> {
+        let rules = self.rules.clone();
+        let mut reading = self.read(tokens, prompt)?;
+        let decoded = greedy_unless(&mut reading, &rules, |so_far: &Decoded| {
+            stop(&so_far.log_probabilities)
+        })?;
+        decoded.map(|decoded| self.caption(decoded)).transpose()
+    }
+
+    /// As [`draft`](Self::draft), and what the model looked at while it wrote; `None` if its decoder does not tell.
     ///
     /// # Errors
     /// As for [`draft`](Self::draft).
@@ -190,6 +220,10 @@ impl CaptionModel {
     ) -> Result<Verified> {
         let rules = self.rules.clone();
         let outcome = verify::verify(&mut self.read(tokens, prompt)?, &rules, draft, agreement)?;
+        self.verified(outcome)
+    }
+
+    fn verified(&mut self, outcome: verify::Outcome) -> Result<Verified> {
         if outcome.near_tie {
             self.near_ties += 1;
             tracing::debug!("near tie in one pass: decoded alone");
@@ -201,6 +235,65 @@ impl CaptionModel {
         })
     }
 
+    /// Verifies the drafts of many windows, or captions those without one, in one pass.
+    ///
+    /// Under [`Agreement::Exact`] each text is that of [`draft`](Self::draft). Under [`Agreement::Margin`] the words after
+    /// those that are accepted may be others than alone: they are decoded together, which rounds otherwise.
+    ///
+    /// # Errors
+    /// For each window, as for [`verify`](Self::verify).
+    pub fn verify_all(
+        &mut self,
+        windows: &[Window<'_>],
+        agreement: Agreement,
+    ) -> Vec<Result<Verified>> {
+        let mut results: Vec<Option<Result<Verified>>> = windows.iter().map(|_| None).collect();
+        let (mut together, mut prefixes) = (Vec::new(), Vec::new());
+        // One by itself needs none of this.
+        let several = windows.iter().enumerate().filter(|_| windows.len() > 1);
+        for (index, window) in several {
+            let checked = (window.draft)
+                .map_or(Ok(()), |draft| verify::check(draft, &self.rules))
+                .and_then(|()| self.prompt(window.tokens, window.prompt))
+                .and_then(|ids| self.decoder.prefix(window.tokens, &ids));
+            match checked {
+                Ok(prefix) => {
+                    together.push(index);
+                    prefixes.push(prefix);
+                }
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+        if together.len() > 1 {
+            let drafts: Vec<_> = (together.iter())
+                .map(|&index| windows[index].draft)
+                .collect();
+            let mut readings = Readings::new(&mut self.decoder, prefixes);
+            match batch::verify(&mut readings, &self.rules, &drafts, agreement) {
+                Ok(outcomes) => {
+                    for (index, outcome) in together.into_iter().zip(outcomes) {
+                        results[index] = outcome.map(|outcome| self.verified(outcome));
+                    }
+                }
+                // One of them may be to blame, or all together take too much memory.
+                Err(error) => tracing::warn!("a batch failed, each is tried alone: {error}"),
+            }
+        }
+        (results.into_iter().zip(windows))
+            .map(|(result, window)| match (result, window.draft) {
+                (Some(result), _) => result,
+                (None, Some(draft)) => self.verify(window.tokens, window.prompt, draft, agreement),
+                (None, None) => {
+                    (self.draft(window.tokens, window.prompt)).map(|caption| Verified {
+                        caption,
+                        accepted: 0,
+                        whole: false,
+                    })
+                }
+            })
+            .collect()
+    }
+
     /// How far apart the ways of reading a caption come out, in logits: see [`verify::difference`]. For choosing
     /// [`Config::tie_tolerance`].
     ///
@@ -208,6 +301,36 @@ impl CaptionModel {
     /// As for [`draft`](Self::draft).
     pub fn difference(&mut self, tokens: &Tokens, prompt: &str, token_ids: &[u32]) -> Result<f32> {
         verify::difference(&mut self.read(tokens, prompt)?, token_ids)
+    }
+
+    /// The same for windows read together: the largest difference of a logit between one pass over all of their drafts,
+    /// or a step of one of them after it, and single steps alone.
+    ///
+    /// # Errors
+    /// As for [`draft`](Self::draft).
+    pub fn difference_together(&mut self, windows: &[Window<'_>]) -> Result<f32> {
+        let texts: Vec<&[u32]> = (windows.iter())
+            .map(|window| window.draft.unwrap_or_default())
+            .collect();
+        let mut alone = Vec::new();
+        for (window, text) in windows.iter().zip(&texts) {
+            let mut reading = self.read(window.tokens, window.prompt)?;
+            let mut rows = vec![reading.start(&[])?.row(0).to_owned()];
+            for (index, &token) in text.iter().enumerate() {
+                rows.push(reading.step(index, token)?);
+            }
+            alone.push(rows);
+        }
+        let mut prefixes = Vec::new();
+        for window in windows {
+            let ids = self.prompt(window.tokens, window.prompt)?;
+            prefixes.push(self.decoder.prefix(window.tokens, &ids)?);
+        }
+        batch::difference(
+            &mut Readings::new(&mut self.decoder, prefixes),
+            &texts,
+            &alone,
+        )
     }
 
     /// The text of a caption's tokens, as in [`Caption::text`].
@@ -231,6 +354,12 @@ impl CaptionModel {
 
     /// Begins the sequence: video, audio and sensor tokens, `<s>`, prompt, `<a>`.
     fn read(&mut self, tokens: &Tokens, prompt: &str) -> Result<Reading<'_>> {
+        let ids = self.prompt(tokens, prompt)?;
+        self.decoder.read(tokens, &ids)
+    }
+
+    /// `<s>`, prompt, `<a>`, for `tokens` that the model can read.
+    fn prompt(&self, tokens: &Tokens, prompt: &str) -> Result<Vec<u32>> {
         tokens.check(&self.config)?;
         let encoding = (self.tokenizer.encode_fast(prompt, false))
             .map_err(|error| Error::Prompt(error.to_string()))?;
@@ -244,7 +373,7 @@ impl CaptionModel {
         let mut ids = vec![self.config.bos_token_id];
         ids.extend(words);
         ids.push(self.config.answer_token_id);
-        self.decoder.read(tokens, &ids)
+        Ok(ids)
     }
 }
 

@@ -26,8 +26,6 @@ pub(crate) struct Decoder {
     attends: bool,
     /// For each layer's key and value: the input's name, the output's name.
     cache_names: Vec<(String, String)>,
-    /// A cache in which nothing has been read, [1, heads, 0, head_dim].
-    unread: DynValue,
     heads: usize,
     head_dim: usize,
     width: usize,
@@ -133,8 +131,6 @@ impl Decoder {
         }
         let path = folder.join(files::DECODER);
         let decoder = Network::load(&path, options, &inputs, &outputs)?;
-        let unread = Tensor::from_array(([1, heads, 0, head_dim], Vec::<f32>::new()))
-            .map_err(|error| failed(&path, error.to_string()))?;
 
         let mut loaded = Self {
             projectors,
@@ -142,7 +138,6 @@ impl Decoder {
             attends: decoder.gives(ATTENTION),
             decoder,
             cache_names,
-            unread: unread.into_dyn(),
             heads,
             head_dim,
             width: config.hidden_size,
@@ -175,6 +170,19 @@ impl Decoder {
 
     /// Begins a sequence whose prefix is `tokens` and then the token ids `prompt`.
     pub(crate) fn read(&mut self, tokens: &Tokens, prompt: &[u32]) -> Result<Reading<'_>> {
+        Ok(Reading {
+            prefix: self.prefix(tokens, prompt)?,
+            prefix_length: tokens.count() + prompt.len(),
+            tokens: tokens.count(),
+            cache: Vec::new(),
+            cached: 0,
+            looked_at: None,
+            decoder: self,
+        })
+    }
+
+    /// Embeddings of `tokens` and then of the token ids `prompt`, one row after another.
+    pub(crate) fn prefix(&mut self, tokens: &Tokens, prompt: &[u32]) -> Result<Vec<f32>> {
         let (width, mut prefix) = (self.width, Vec::new());
         for (modality, some) in tokens.present() {
             let projector = self.projectors.get_mut(modality).as_mut();
@@ -182,23 +190,18 @@ impl Decoder {
                 projector.ok_or_else(|| Error::Tokens(format!("{modality} is not read")))?;
             prefix.extend(projector.run(some, width)?);
         }
-        let embedded = self.embed(prompt)?;
-        let shape = [1, prompt.len(), width];
-        prefix.extend(elements(
-            self.embed.path(),
-            "inputs_embeds",
-            &embedded,
-            &shape,
-        )?);
-        Ok(Reading {
-            prefix_length: tokens.count() + prompt.len(),
-            tokens: tokens.count(),
-            prefix,
-            cache: Vec::new(),
-            cached: 0,
-            looked_at: None,
-            decoder: self,
-        })
+        prefix.extend(self.embeddings(prompt)?);
+        Ok(prefix)
+    }
+
+    /// Embeddings of token ids, one row after another.
+    pub(crate) fn embeddings(&mut self, ids: &[u32]) -> Result<Vec<f32>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let embedded = self.embed(ids)?;
+        let shape = [1, ids.len(), self.width];
+        Ok(elements(self.embed.path(), "inputs_embeds", &embedded, &shape)?.to_vec())
     }
 
     /// Whether the decoder tells what it attends to.
@@ -215,62 +218,124 @@ impl Decoder {
             .run_for(vec![("input_ids".into(), input.into())], "inputs_embeds")
     }
 
-    /// Reads `embeds`, [1, `count`, width], after the `cached` positions in `cache`, which then holds them too.
-    /// Returns the logits of the last `rows` positions read, and adds to `looked_at` the attention that those pay to each
-    /// of the first positions.
-    fn forward(
+    /// Reads the embeddings of `pass` after the positions in `cache`, which then holds them too.
+    pub(crate) fn forward(
         &mut self,
         embeds: SessionInputValue<'_>,
-        count: usize,
+        pass: Pass,
         cache: &mut Vec<DynValue>,
-        cached: usize,
-        rows: usize,
-        looked_at: Option<&mut Vec<f32>>,
-    ) -> Result<Vec<f32>> {
-        let total = cached + count;
-        let path = self.decoder.path().to_path_buf();
+    ) -> Result<Seen> {
+        let Pass {
+            batch,
+            count,
+            mask,
+            positions,
+            watch,
+        } = pass;
+        let (path, total) = (self.decoder.path().to_path_buf(), mask.len() / batch);
         let bad = |error: ort::Error| failed(&path, error.to_string());
-        let mask = Tensor::from_array(([1, total], vec![1_i64; total])).map_err(bad)?;
-        let positions: Vec<i64> = (cached as i64..total as i64).collect();
-        let positions = Tensor::from_array(([1, count], positions)).map_err(bad)?;
+        let mask = Tensor::from_array(([batch, total], mask)).map_err(bad)?;
+        let positions = Tensor::from_array(([batch, count], positions)).map_err(bad)?;
+        let unread = Tensor::from_array(([batch, self.heads, 0, self.head_dim], Vec::<f32>::new()))
+            .map_err(bad)?
+            .into_dyn();
 
         let mut inputs = Vec::with_capacity(3 + self.cache_names.len());
         inputs.push((Cow::from("inputs_embeds"), embeds));
         inputs.push((Cow::from("attention_mask"), mask.into()));
         inputs.push((Cow::from("position_ids"), positions.into()));
         for (index, (past, _)) in self.cache_names.iter().enumerate() {
-            let value = cache.get(index).unwrap_or(&self.unread);
+            let value = cache.get(index).unwrap_or(&unread);
             inputs.push((Cow::from(past.as_str()), value.into()));
         }
         let mut outputs = self.decoder.run(inputs)?;
 
-        let mut take = |name: &str| {
-            outputs
-                .remove(name)
-                .ok_or_else(|| failed(&path, format!("gave no `{name}`")))
+        let mut take = |name: &str, shape: &[usize]| {
+            let value =
+                (outputs.remove(name)).ok_or_else(|| failed(&path, format!("gave no `{name}`")))?;
+            elements(&path, name, &value, shape)?;
+            Ok::<_, Error>(value)
         };
-        let logits = take("logits")?;
-        let present: Vec<DynValue> = self
-            .cache_names
-            .iter()
-            .map(|(_, present)| take(present))
+        let logits = take("logits", &[batch, count, self.vocabulary])?;
+        let shape = [batch, self.heads, total, self.head_dim];
+        *cache = (self.cache_names.iter())
+            .map(|(_, present)| take(present, &shape))
             .collect::<Result<_>>()?;
-        for ((_, name), value) in self.cache_names.iter().zip(&present) {
-            elements(&path, name, value, &[1, self.heads, total, self.head_dim])?;
-        }
-        *cache = present;
-        if let Some(looked_at) = looked_at {
-            let attention = take(ATTENTION)?;
-            let attention = elements(&path, ATTENTION, &attention, &[1, count, total])?;
-            for row in attention.chunks_exact(total).skip(count - rows) {
-                for (sum, weight) in looked_at.iter_mut().zip(row) {
-                    *sum += weight;
-                }
-            }
-        }
-        let logits = elements(&path, "logits", &logits, &[1, count, self.vocabulary])?;
-        Ok(logits[(count - rows) * self.vocabulary..].to_vec())
+        let attention = watch
+            .then(|| take(ATTENTION, &[batch, count, total]))
+            .transpose()?;
+        Ok(Seen { logits, attention })
     }
+
+    /// The elements of an output of [`forward`](Self::forward).
+    pub(crate) fn values<'v>(&self, value: &'v DynValue, shape: &[usize]) -> Result<&'v [f32]> {
+        elements(self.decoder.path(), "output", value, shape)
+    }
+
+    /// A tensor of the decoder's.
+    pub(crate) fn tensor<const N: usize>(
+        &self,
+        shape: [usize; N],
+        values: Vec<f32>,
+    ) -> Result<DynValue> {
+        let tensor = Tensor::from_array((shape, values));
+        let tensor = tensor.map_err(|error| failed(self.decoder.path(), error.to_string()))?;
+        Ok(tensor.into_dyn())
+    }
+
+    pub(crate) fn sizes(&self) -> Sizes {
+        Sizes {
+            heads: self.heads,
+            head_dim: self.head_dim,
+            width: self.width,
+            vocabulary: self.vocabulary,
+        }
+    }
+}
+
+/// Sizes of the decoder.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub heads: usize,
+    pub head_dim: usize,
+    pub width: usize,
+    pub vocabulary: usize,
+}
+
+/// What one pass of the decoder reads.
+pub(crate) struct Pass {
+    /// Sequences.
+    pub batch: usize,
+    /// Positions read of each.
+    pub count: usize,
+    /// [batch, cached and read]: 1 where a position may be looked at.
+    pub mask: Vec<i64>,
+    /// [batch, count]: the place of each in its sequence.
+    pub positions: Vec<i64>,
+    /// Whether its attention is wanted.
+    pub watch: bool,
+}
+
+impl Pass {
+    /// `count` positions of one sequence after the `cached` ones.
+    fn of_one(count: usize, cached: usize, watch: bool) -> Self {
+        let total = cached + count;
+        Self {
+            batch: 1,
+            count,
+            mask: vec![1; total],
+            positions: (cached as i64..total as i64).collect(),
+            watch,
+        }
+    }
+}
+
+/// What a pass gives.
+pub(crate) struct Seen {
+    /// [batch, count, vocabulary].
+    pub logits: DynValue,
+    /// [batch, count, cached and read], if it was wanted.
+    attention: Option<DynValue>,
 }
 
 /// A sequence being read: its prefix, and the KV cache of what was read.
@@ -326,51 +391,44 @@ impl Reading<'_> {
     }
 }
 
+impl Reading<'_> {
+    /// Reads `embeds`, `count` positions, and returns the logits of the last `rows`.
+    fn forward(&mut self, embeds: Vec<f32>, count: usize, rows: usize) -> Result<Vec<f32>> {
+        let Sizes {
+            width, vocabulary, ..
+        } = self.decoder.sizes();
+        let embeds = self.decoder.tensor([1, count, width], embeds)?;
+        let pass = Pass::of_one(count, self.cached, self.looked_at.is_some());
+        let seen = self.decoder.forward(embeds.into(), pass, &mut self.cache)?;
+        self.cached += count;
+        if let (Some(looked_at), Some(attention)) = (&mut self.looked_at, &seen.attention) {
+            let attention = self.decoder.values(attention, &[1, count, self.cached])?;
+            for row in attention.chunks_exact(self.cached).skip(count - rows) {
+                for (sum, weight) in looked_at.iter_mut().zip(row) {
+                    *sum += weight;
+                }
+            }
+        }
+        let logits = (self.decoder).values(&seen.logits, &[1, count, vocabulary])?;
+        Ok(logits[(count - rows) * vocabulary..].to_vec())
+    }
+}
+
 impl LanguageModel for Reading<'_> {
     fn start(&mut self, tokens: &[u32]) -> Result<Array2<f32>> {
-        let width = self.decoder.width;
         let mut embeds = self.prefix.clone();
-        if !tokens.is_empty() {
-            let embedded = self.decoder.embed(tokens)?;
-            let path = self.decoder.embed.path();
-            embeds.extend(elements(
-                path,
-                "inputs_embeds",
-                &embedded,
-                &[1, tokens.len(), width],
-            )?);
-        }
-        let path = self.decoder.decoder.path().to_path_buf();
-        let count = self.prefix_length + tokens.len();
-        let embeds = Tensor::from_array(([1, count, width], embeds))
-            .map_err(|error| failed(&path, error.to_string()))?;
+        embeds.extend(self.decoder.embeddings(tokens)?);
         self.cache.clear();
+        self.cached = 0;
         let rows = tokens.len() + 1;
-        let logits = self.decoder.forward(
-            embeds.into(),
-            count,
-            &mut self.cache,
-            0,
-            rows,
-            self.looked_at.as_mut(),
-        )?;
-        self.cached = count;
+        let logits = self.forward(embeds, self.prefix_length + tokens.len(), rows)?;
         Array2::from_shape_vec((rows, self.decoder.vocabulary), logits)
-            .map_err(|error| failed(&path, error.to_string()))
+            .map_err(|error| failed(self.decoder.decoder.path(), error.to_string()))
     }
 
     fn step(&mut self, keep: usize, token: u32) -> Result<Array1<f32>> {
         self.truncate(self.prefix_length + keep)?;
-        let embeds = self.decoder.embed(&[token])?;
-        let logits = self.decoder.forward(
-            embeds.into(),
-            1,
-            &mut self.cache,
-            self.cached,
-            1,
-            self.looked_at.as_mut(),
-        )?;
-        self.cached += 1;
-        Ok(Array1::from_vec(logits))
+        let embeds = self.decoder.embeddings(&[token])?;
+        Ok(Array1::from_vec(self.forward(embeds, 1, 1)?))
     }
 }

@@ -78,6 +78,29 @@ pub fn greedy(model: &mut impl LanguageModel, rules: &Rules) -> Result<Decoded> 
     Ok(decoded)
 }
 
+/// The same, unless `stop`, which is asked after each token with what there is, says to give it up: then `None`.
+///
+/// # Errors
+/// As for [`greedy`].
+pub fn greedy_unless(
+    model: &mut impl LanguageModel,
+    rules: &Rules,
+    mut stop: impl FnMut(&Decoded) -> bool,
+) -> Result<Option<Decoded>> {
+    let mut logits = model.start(&[])?.row(0).to_owned();
+    let mut decoded = Decoded::default();
+    loop {
+        let row = logits.as_slice_mut().unwrap_or_default();
+        let Choice::Token(token) = choose(rules, &mut decoded, row, None)? else {
+            return Ok(Some(decoded));
+        };
+        if stop(&decoded) {
+            return Ok(None);
+        }
+        logits = model.step(decoded.tokens.len() - 1, token)?;
+    }
+}
+
 /// Decodes on greedily after `decoded`, from the `logits` that predict its next token.
 ///
 /// With a `tie` it stops and returns false at the first choice that leads by no more than that.
@@ -88,21 +111,54 @@ pub(crate) fn decode_on(
     mut logits: Array1<f32>,
     tie: Option<f32>,
 ) -> Result<bool> {
-    while decoded.tokens.len() < rules.longest {
-        let row = logits.as_slice_mut().unwrap_or_default();
-        let best = rules.best(row)?;
-        if tie.is_some_and(|tie| best.lead <= tie) {
-            return Ok(false);
-        }
-        let log_probability = logits::log_probability(row, best.token, best.logit);
-        decoded.log_probabilities.push(log_probability);
-        if best.token == rules.end {
-            break;
-        }
-        decoded.tokens.push(best.token);
-        if decoded.tokens.len() < rules.longest {
-            logits = model.step(decoded.tokens.len() - 1, best.token)?;
+    loop {
+        match choose(
+            rules,
+            decoded,
+            logits.as_slice_mut().unwrap_or_default(),
+            tie,
+        )? {
+            Choice::Tie => return Ok(false),
+            Choice::End => return Ok(true),
+            Choice::Token(token) => logits = model.step(decoded.tokens.len() - 1, token)?,
         }
     }
-    Ok(true)
+}
+
+/// What follows a caption that is being decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// This token, to be read next.
+    Token(u32),
+    /// The caption is complete.
+    End,
+    /// Undecided: the best token leads by no more than the tie.
+    Tie,
+}
+
+/// Takes the best token of the row that predicts what follows `decoded`, and adds it.
+pub(crate) fn choose(
+    rules: &Rules,
+    decoded: &mut Decoded,
+    row: &mut [f32],
+    tie: Option<f32>,
+) -> Result<Choice> {
+    if decoded.tokens.len() >= rules.longest {
+        return Ok(Choice::End);
+    }
+    let best = rules.best(row)?;
+    if tie.is_some_and(|tie| best.lead <= tie) {
+        return Ok(Choice::Tie);
+    }
+    let log_probability = logits::log_probability(row, best.token, best.logit);
+    decoded.log_probabilities.push(log_probability);
+    if best.token == rules.end {
+        return Ok(Choice::End);
+    }
+    decoded.tokens.push(best.token);
+    Ok(if decoded.tokens.len() < rules.longest {
+        Choice::Token(best.token)
+    } else {
+        Choice::End
+    })
 }

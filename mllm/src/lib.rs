@@ -8,6 +8,7 @@
 //!
 //! ONNX Runtime is a shared library loaded at run time: see [`runtime::init`].
 
+mod batch;
 mod caption;
 pub mod config;
 mod decoder;
@@ -21,12 +22,13 @@ pub mod modal;
 mod network;
 pub mod preprocess;
 pub mod runtime;
+mod sequences;
 mod speech;
 pub mod tokens;
 pub mod verify;
 mod vision;
 
-pub use caption::{Caption, CaptionModel, Saliency, Verified};
+pub use caption::{Caption, CaptionModel, Saliency, Verified, Window};
 pub use config::{Config, EncoderId, HopEncoder};
 pub use error::{Error, Result};
 pub use frame::Frame;

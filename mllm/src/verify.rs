@@ -15,7 +15,7 @@
 //!
 //! [`Agreement::Margin`] makes no such promise and needs no such care.
 
-use ndarray::ArrayView1;
+use ndarray::{Array1, Array2, ArrayView1};
 use serde::{Deserialize, Serialize};
 
 use crate::generate::{Decoded, LanguageModel, Rules, decode_on, greedy};
@@ -59,41 +59,94 @@ pub fn verify(
     agreement: Agreement,
 ) -> Result<Outcome> {
     check(draft, rules)?;
-    let (tie, below_best) = match agreement {
-        Agreement::Exact => (Some(rules.tie_tolerance), 0.0),
-        Agreement::Margin(factor) if factor > 0.0 && factor <= 1.0 => (None, factor.ln()),
-        Agreement::Margin(factor) => return Err(Error::Margin(factor)),
-    };
-    let cut = draft.len() == rules.longest;
-    let read = if cut {
-        draft.len().saturating_sub(1)
-    } else {
-        draft.len()
-    };
-    let mut rows = model.start(&draft[..read])?;
+    let bounds = Bounds::new(agreement, rules)?;
+    let rows = model.start(read(draft, rules))?;
+    match judge(rules, draft, bounds, rows)? {
+        Judged::Whole(decoded) => Ok(Outcome {
+            decoded,
+            accepted: draft.len(),
+            whole: true,
+            near_tie: false,
+        }),
+        Judged::Tie => alone(model, rules, draft),
+        Judged::On {
+            mut decoded,
+            logits,
+        } => {
+            let accepted = decoded.tokens.len();
+            if !decode_on(model, rules, &mut decoded, logits, bounds.tie)? {
+                return alone(model, rules, draft);
+            }
+            Ok(Outcome {
+                decoded,
+                accepted,
+                whole: false,
+                near_tie: false,
+            })
+        }
+    }
+}
 
+/// What an [`Agreement`] asks of logits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// A choice that leads by no more than this is not settled by a pass over many positions.
+    pub tie: Option<f32>,
+    /// How far below the best a token's logit may be.
+    below_best: f32,
+}
+
+impl Bounds {
+    pub fn new(agreement: Agreement, rules: &Rules) -> Result<Self> {
+        let (tie, below_best) = match agreement {
+            Agreement::Exact => (Some(rules.tie_tolerance), 0.0),
+            Agreement::Margin(factor) if factor > 0.0 && factor <= 1.0 => (None, factor.ln()),
+            Agreement::Margin(factor) => return Err(Error::Margin(factor)),
+        };
+        Ok(Self { tie, below_best })
+    }
+}
+
+/// A draft after one pass over it.
+pub(crate) enum Judged {
+    /// All of it stands.
+    Whole(Decoded),
+    /// Its first tokens stand; the logits predict what comes instead of the next.
+    On {
+        decoded: Decoded,
+        logits: Array1<f32>,
+    },
+    /// The pass could not settle a choice.
+    Tie,
+}
+
+/// What is read of a draft to judge it: nothing follows the last token of one that was cut.
+pub(crate) fn read<'d>(draft: &'d [u32], rules: &Rules) -> &'d [u32] {
+    &draft[..draft.len().min(rules.longest.saturating_sub(1))]
+}
+
+/// Judges a draft by the logits `rows` of one pass over it.
+pub(crate) fn judge(
+    rules: &Rules,
+    draft: &[u32],
+    Bounds { tie, below_best }: Bounds,
+    mut rows: Array2<f32>,
+) -> Result<Judged> {
+    let cut = draft.len() == rules.longest;
     let mut decoded = Decoded::default();
     let judged = draft.iter().copied().chain((!cut).then_some(rules.end));
     for (index, token) in judged.enumerate() {
         let row = rows.row_mut(index).into_slice().unwrap_or_default();
         let best = rules.best(row)?;
         if tie.is_some_and(|tie| best.lead <= tie) {
-            return alone(model, rules, draft);
+            return Ok(Judged::Tie);
         }
         // Logits differ by the logarithm of the ratio of probabilities. A suppressed token is at -∞.
         let agreed = token == best.token
             || (tie.is_none() && row[token as usize] >= best.logit + below_best);
         if !agreed {
             let logits = rows.row(index).to_owned();
-            if !decode_on(model, rules, &mut decoded, logits, tie)? {
-                return alone(model, rules, draft);
-            }
-            return Ok(Outcome {
-                decoded,
-                accepted: index,
-                whole: false,
-                near_tie: false,
-            });
+            return Ok(Judged::On { decoded, logits });
         }
         let log_probability = logits::log_probability(row, token, best.logit);
         decoded.log_probabilities.push(log_probability);
@@ -101,12 +154,7 @@ pub fn verify(
             decoded.tokens.push(token);
         }
     }
-    Ok(Outcome {
-        decoded,
-        accepted: draft.len(),
-        whole: true,
-        near_tie: false,
-    })
+    Ok(Judged::Whole(decoded))
 }
 
 /// How far apart the ways of reading `tokens` come out: the largest difference of a logit between one pass over all of
@@ -116,12 +164,6 @@ pub fn verify(
 /// # Errors
 /// If the model fails.
 pub fn difference(model: &mut impl LanguageModel, tokens: &[u32]) -> Result<f32> {
-    let apart = |a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>| {
-        a.iter()
-            .zip(b)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max)
-    };
     let pass = model.start(tokens)?;
     let mut largest = 0.0_f32;
     if let Some((&last, before)) = tokens.split_last() {
@@ -135,6 +177,14 @@ pub fn difference(model: &mut impl LanguageModel, tokens: &[u32]) -> Result<f32>
         largest = largest.max(apart(step.view(), pass.row(index + 1)));
     }
     Ok(largest)
+}
+
+/// The largest difference between two rows of logits.
+pub(crate) fn apart(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f32 {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max)
 }
 
 /// The model decodes alone, and the draft is compared with that.
@@ -152,7 +202,7 @@ fn alone(model: &mut impl LanguageModel, rules: &Rules, draft: &[u32]) -> Result
     })
 }
 
-fn check(draft: &[u32], rules: &Rules) -> Result<()> {
+pub(crate) fn check(draft: &[u32], rules: &Rules) -> Result<()> {
     if draft.len() > rules.longest {
         let (has, most) = (draft.len(), rules.longest);
         return Err(Error::Draft(format!(

@@ -4,6 +4,7 @@ use ndarray::{Array1, Array2};
 use proptest::prelude::*;
 
 use super::*;
+use crate::generate::greedy_unless;
 
 const VOCABULARY: usize = 12;
 const END: u32 = 2;
@@ -325,4 +326,27 @@ fn a_broken_model_is_an_error() {
         assert!(matches!(error, Error::Logits));
     }
     assert!(matches!(greedy(&mut model, &rules()), Err(Error::Logits)));
+}
+
+#[test]
+fn a_draft_is_given_up_when_it_is_told_to_and_else_the_same() {
+    for seed in 0..50 {
+        let own = greedy(&mut Fake::new(seed, 0.0, 1e-4), &rules()).unwrap();
+        let mut asked = Vec::new();
+        let model = &mut Fake::new(seed, 0.0, 1e-4);
+        let whole = greedy_unless(model, &rules(), |so_far| {
+            asked.push(so_far.tokens.len());
+            false
+        });
+        assert_eq!(whole.unwrap(), Some(own.clone()));
+        // After each token that another follows, or the end.
+        let cut = own.tokens.len() == rules().longest;
+        let last = own.tokens.len() - usize::from(cut);
+        assert_eq!(asked, (1..=last).collect::<Vec<_>>());
+        let model = &mut Fake::new(seed, 0.0, 1e-4);
+        let stopped = greedy_unless(model, &rules(), |so_far| {
+            so_far.log_probabilities.len() == 2
+        });
+        assert_eq!(stopped.unwrap().is_none(), last >= 2);
+    }
 }

@@ -151,15 +151,28 @@ impl Context {
     /// # Errors
     /// [`Error::Order`] if it is not newer than every window before.
     pub fn drafted(&mut self, seq: u64) -> Result<Revision, Error> {
+        self.drafted_reading(seq, |_| true)
+    }
+
+    /// The same, if it read only those windows of which `reads` says so.
+    ///
+    /// # Errors
+    /// As for [`Self::drafted`].
+    pub fn drafted_reading(
+        &mut self,
+        seq: u64,
+        reads: impl Fn(u64) -> bool,
+    ) -> Result<Revision, Error> {
         if let Some(newest) = self.newest.filter(|newest| seq <= *newest) {
             return Err(Error::Order { seq, newest });
         }
         self.newest = Some(seq);
-        let reads = self.readable(seq);
+        let mut read = self.readable(seq);
+        read.retain(|earlier| reads(*earlier));
         self.open.push_back(Open {
             seq,
             revision: 0,
-            reads,
+            reads: read,
             stale: false,
         });
         self.counts.drafted += 1;
@@ -193,6 +206,20 @@ impl Context {
         window.revision += 1;
         self.counts.redrafted += 1;
         Ok(revision(seq, window.revision, Word::Draft))
+    }
+
+    /// What the draft rests on was wrong already when it was written. Whether it is stale now.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn misled(&mut self, seq: u64) -> Result<bool, Error> {
+        let Some(at) = self.find(seq)? else {
+            return Ok(false);
+        };
+        self.open[at].stale = true;
+        self.spread();
+        self.let_stand();
+        Ok(self.find(seq)?.is_some_and(|at| self.open[at].stale))
     }
 
     /// The cloud's word on the draft that went out as `about`: the draft stands, or was corrected. What it makes
@@ -372,6 +399,27 @@ mod tests {
         }
         assert_eq!(again(&context), [0_u64; 0]);
         assert_eq!(context.redrafted(4).unwrap_err(), Error::Fresh(4));
+    }
+
+    #[test]
+    fn a_draft_reads_what_it_says_and_can_be_misled_from_the_start() {
+        let mut context = context(9, 10);
+        context.drafted(0).unwrap();
+        context.drafted(1).unwrap();
+        context.drafted_reading(2, |seq| seq == 1).unwrap();
+        context.answered(0, 0, false).unwrap();
+        // 2 rests on 1, which rests on 0.
+        assert_eq!(again(&context), [1, 2]);
+        context.redrafted(1).unwrap();
+        context.redrafted(2).unwrap();
+        context.drafted_reading(3, |_| false).unwrap();
+        context.answered(1, 1, false).unwrap();
+        assert_eq!(again(&context), [2]);
+        context.redrafted(2).unwrap();
+        assert_eq!(context.misled(3), Ok(true));
+        assert_eq!(again(&context), [3]);
+        assert_eq!(context.redrafted(3).unwrap(), revision(3, 1, Word::Draft));
+        assert_eq!(context.misled(1), Ok(false), "it ended");
     }
 
     #[test]

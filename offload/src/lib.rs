@@ -17,6 +17,7 @@
 //! | [`planner`] | the decision, with all that it rests on |
 //! | [`step`] | whether to stop a draft half-way and offload at once |
 //! | [`context`] | which drafts a correction makes stale |
+//! | [`runtime`] | all of these for one edge, fed by what happens |
 
 mod action;
 pub mod audit;
@@ -30,6 +31,7 @@ mod explain;
 pub mod link;
 pub mod planner;
 pub mod risk;
+pub mod runtime;
 pub mod step;
 pub mod thresholds;
 

@@ -121,7 +121,7 @@ impl Inputs {
         self
     }
 
-    fn reachable(&self) -> bool {
+    pub(crate) fn reachable(&self) -> bool {
         self.link.contact && self.cloud.available
     }
 }
@@ -262,6 +262,23 @@ impl Planner {
             payload: chosen.map_or(Payload::Nothing, |option| option.payload),
             audit_of: audited.and(best).map(|option| option.action),
             propensity: if teaches { 1.0 } else { audit },
+            inputs,
+            considered,
+        }
+    }
+
+    /// The decision for an action that was chosen elsewhere: of its ways the cheapest, possible or not.
+    #[must_use]
+    pub fn only(&self, inputs: Inputs, action: Action) -> Decision {
+        let inputs = inputs.bounded();
+        let considered = self.consider(&inputs);
+        let ways = considered.iter().filter(|option| option.action == action);
+        let way = ways.min_by(|a, b| a.cost.total_cmp(&b.cost));
+        Decision {
+            action,
+            payload: way.map_or(Payload::Nothing, |way| way.payload),
+            audit_of: None,
+            propensity: 1.0,
             inputs,
             considered,
         }

@@ -26,6 +26,8 @@ impl Printer {
         let at = caption.start_running_ns as f64 / 1e9;
         let delay = (caption.time - caption.end).as_seconds_f64() * 1e3;
         let (name, style) = match caption.status {
+            CaptionStatus::Draft if caption.is_final => ("kept", AnsiColor::Cyan.on_default()),
+            CaptionStatus::Draft if caption.redrafted => ("redrafted", Style::new().dimmed()),
             CaptionStatus::Draft => ("draft", Style::new().dimmed()),
             CaptionStatus::Confirmed => ("confirmed", AnsiColor::Green.on_default()),
             CaptionStatus::Corrected => ("corrected", AnsiColor::Yellow.on_default()),
@@ -48,7 +50,7 @@ impl Printer {
             let _ = write!(line, "; beta: {}", beta.collect::<Vec<_>>().join(", "));
         }
         let _ = write!(line, "{:#}", Style::new().dimmed());
-        if caption.status == CaptionStatus::Draft {
+        if caption.status == CaptionStatus::Draft && !caption.is_final {
             if self.drafts.len() == REMEMBERED {
                 self.drafts.clear();
             }

@@ -1,5 +1,6 @@
 //! The `msao` program: an edge, a cloud worker, and what shows and checks them.
 
+mod ask;
 mod captions;
 mod cloud;
 mod config;
@@ -8,6 +9,7 @@ mod demo;
 mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
+mod explain;
 mod nats_server;
 mod output;
 mod shutdown;
@@ -35,6 +37,10 @@ enum Command {
     Cloud(cloud::Arguments),
     /// Show captions as they come.
     Watch(watch::Arguments),
+    /// Ask a rig about what it senses now: its edge answers at once, and the cloud after it.
+    Ask(ask::Arguments),
+    /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
+    Explain(explain::Arguments),
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Ask(arguments) => ask::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

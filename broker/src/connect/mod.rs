@@ -165,7 +165,7 @@ impl Connection {
     }
 
     /// Watches for the next loss of the connection, from now on.
-    pub(crate) fn watch_loss(&self) -> Loss {
+    pub fn watch_loss(&self) -> Loss {
         let mut losses = self.losses.clone();
         losses.mark_unchanged();
         Loss(losses)
@@ -188,7 +188,8 @@ impl Connection {
 }
 
 /// See [`Connection::watch_loss`].
-pub(crate) struct Loss(watch::Receiver<u64>);
+#[derive(Debug)]
+pub struct Loss(watch::Receiver<u64>);
 
 impl Loss {
     /// Waits until the connection is lost, even if it is there again by then.

@@ -3,8 +3,8 @@
 use std::{any::type_name, fmt::Display, str::FromStr};
 
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, FixedSizeListArray, Float32Array, Int8Array, ListArray,
-    PrimitiveArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, FixedSizeListArray, Float32Array, Int8Array,
+    ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray,
     types::{TimestampNanosecondType, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::DataType;
@@ -33,9 +33,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
         end_running_ns: row.number::<UInt64Type>("end_running_ns")?,
         prompt: row.text("prompt")?.value(0).to_owned(),
         decision: parse("decision", row.text("decision")?.value(0))?,
+        plan: row.optional_text("plan")?,
         modalities: modalities(&row.list("modalities")?)?,
         draft: draft(row.array::<StructArray>("draft")?)?,
         tokens: self::tokens(&tokens)?,
+        keyframe: row.bytes("keyframe")?,
         tokens_possible: row.number::<UInt32Type>("tokens_possible")?,
         frames_in: row.number::<UInt32Type>("frames_in")?,
         frames_kept: row.number::<UInt32Type>("frames_kept")?,
@@ -172,6 +174,24 @@ impl<'a, P: Parent> Columns<'a, P> {
 
     fn text(&self, name: &str) -> Result<&'a StringArray, Error> {
         self.array(name)
+    }
+
+    /// A text that may be null, and in older minors has no column.
+    fn optional_text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(column) = self.parent.column(name) else {
+            return Ok(None);
+        };
+        let values: &StringArray = cast(name, column)?;
+        Ok((!values.is_null(0)).then(|| values.value(0).to_owned()))
+    }
+
+    /// Bytes that may be null, and in older minors have no column.
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(column) = self.parent.column(name) else {
+            return Ok(None);
+        };
+        let values: &BinaryArray = cast(name, column)?;
+        Ok((!values.is_null(0)).then(|| values.value(0).to_vec()))
     }
 
     fn number<T: ArrowPrimitiveType>(&self, name: &str) -> Result<T::Native, Error> {

@@ -22,12 +22,21 @@ pub use check::InvalidWindow;
 const SCHEMA: Schema = Schema {
     name: "features",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 const SCHEMA_KEY: &str = "msao.schema";
 
 /// The flag on a window whose least important tokens were dropped to fit a message.
 pub const THINNED: &str = "thinned";
+
+/// The flag on a window that waited for the cloud: its draft was published when it began to wait.
+pub const DEFERRED: &str = "deferred";
+
+/// The flag on a window that is not of the stream: a question about one that is.
+pub const ASKED: &str = "asked";
+
+/// The flag on a window whose draft's text is the cloud's correction of a window like it.
+pub const REDRAFTED: &str = "redrafted";
 
 /// What a stream senses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,12 +152,16 @@ pub struct FeatureWindow {
     pub prompt: String,
     /// What is to become of the window.
     pub decision: Action,
+    /// What that rests on: [`offload::planner::Decision`] as JSON. `None` if nobody weighed it, or the caption has it.
+    pub plan: Option<String>,
     /// One report a stream.
     pub modalities: Vec<ModalityReport>,
     /// The edge's caption, if it wrote one.
     pub draft: Option<DraftReport>,
     /// Kept positions of all streams.
     pub tokens: Vec<Token>,
+    /// A picture of the window as JPEG, in place of video tokens: the cloud encodes it.
+    pub keyframe: Option<Vec<u8>>,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u32,
     /// Frames that entered in the window.

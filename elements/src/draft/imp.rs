@@ -5,16 +5,18 @@ use std::time::Instant;
 
 use broker::FeatureWindow;
 use gst::glib;
+use gst::glib::subclass::Signal;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_base::subclass::base_transform::GenerateOutputSuccess;
 use gst_base::subclass::prelude::*;
 use mllm::CaptionModel;
 
-use super::contribution::Contribution;
+use super::ask;
 use super::properties::{self, Properties, Stats};
 use super::window::{Drafter, Error};
 use crate::beta;
+use crate::feedback::Stop;
 use crate::lock;
 use crate::model::load_error;
 
@@ -32,13 +34,20 @@ pub struct Draft {
     settings: Mutex<Properties>,
     drafter: Mutex<Option<Drafter>>,
     stats: Mutex<Stats>,
+    stop: Mutex<Stop>,
+    /// The latest window with tokens, as it came: what questions are about.
+    latest: Mutex<Option<FeatureWindow>>,
 }
 
 impl Draft {
     fn draft(&self, bytes: &[u8]) -> Result<Option<(FeatureWindow, Vec<u8>)>, Error> {
         let begun = Instant::now();
-        let settings = lock(&self.settings).draft;
+        let mut settings = lock(&self.settings).draft;
+        settings.stop = *lock(&self.stop);
         let mut window = FeatureWindow::decode(bytes)?;
+        if !window.tokens.is_empty() {
+            *lock(&self.latest) = Some(window.clone());
+        }
         let (measured, betas) = {
             let mut drafter = lock(&self.drafter);
             let Some(drafter) = drafter.as_mut() else {
@@ -59,6 +68,8 @@ impl Draft {
             if let Some(draft) = &window.draft {
                 stats.drafted += 1;
                 stats.tokens += draft.token_ids.len() as u64;
+            } else if !window.tokens.is_empty() {
+                stats.stopped += 1;
             }
             stats.time += begun.elapsed();
         }
@@ -68,6 +79,17 @@ impl Draft {
             pad.map(|pad| pad.push_event(beta::event(&betas)));
         }
         Ok(Some((window, encoded)))
+    }
+
+    /// Answers a question about the latest window.
+    fn ask(&self, prompt: &str) -> Result<Vec<u8>, String> {
+        // A clone, so that no window waits for the answer to a question about an older one.
+        let latest = lock(&self.latest).clone();
+        let latest = latest.ok_or("it has not seen a window with anything in it yet")?;
+        let mut drafter = lock(&self.drafter);
+        let drafter = drafter.as_mut().ok_or("it is not running")?;
+        let answered = ask::answer(drafter, latest, prompt).map_err(|error| error.to_string())?;
+        answered.encode().map_err(|error| error.to_string())
     }
 
     fn post(&self, window: &FeatureWindow) {
@@ -93,6 +115,28 @@ impl ObjectSubclass for Draft {
 }
 
 impl ObjectImpl for Draft {
+    fn signals() -> &'static [Signal] {
+        static SIGNALS: LazyLock<Vec<Signal>> = LazyLock::new(|| {
+            let ask = Signal::builder("ask")
+                .param_types([String::static_type()])
+                .return_type::<gst::Structure>()
+                .run_last()
+                .action()
+                .class_handler(|values| {
+                    let element = values.first()?.get::<super::Draft>().ok()?;
+                    let prompt = values.get(1)?.get::<String>().ok()?;
+                    let reply = gst::Structure::builder("msao-answer");
+                    let reply = match element.imp().ask(&prompt) {
+                        Ok(window) => reply.field("window", glib::Bytes::from_owned(window)),
+                        Err(reason) => reply.field("error", reason),
+                    };
+                    Some(reply.build().to_value())
+                });
+            vec![ask.build()]
+        });
+        &SIGNALS
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         properties::properties()
     }
@@ -160,16 +204,24 @@ impl BaseTransformImpl for Draft {
             model.provider()
         );
         *lock(&self.stats) = Stats::default();
-        *lock(&self.drafter) = Some(Drafter {
-            model,
-            contribution: Contribution::default(),
-        });
+        *lock(&self.stop) = Stop::default();
+        *lock(&self.drafter) = Some(Drafter::new(model));
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.drafter) = None;
+        *lock(&self.latest) = None;
         Ok(())
+    }
+
+    /// Whoever decides on windows, downstream, says when a draft is better stopped.
+    fn src_event(&self, event: gst::Event) -> bool {
+        if let Some(stop) = Stop::read(&event) {
+            *lock(&self.stop) = stop;
+            return true;
+        }
+        self.parent_src_event(event)
     }
 
     // The window grows by its draft, so its size is known only once it is encoded.

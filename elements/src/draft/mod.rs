@@ -15,9 +15,9 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod ask;
 mod contribution;
 mod imp;
-mod keep;
 mod properties;
 mod window;
 

@@ -47,6 +47,7 @@ impl Properties {
 pub(super) struct Stats {
     pub windows: u64,
     pub drafted: u64,
+    pub stopped: u64,
     pub tokens: u64,
     pub time: Duration,
     pub betas: Betas,
@@ -59,6 +60,7 @@ impl Default for Stats {
         Self {
             windows: 0,
             drafted: 0,
+            stopped: 0,
             tokens: 0,
             time: Duration::ZERO,
             betas: UNKNOWN,
@@ -73,6 +75,7 @@ impl Stats {
         gst::Structure::builder("stats")
             .field("windows", self.windows)
             .field("drafted", self.drafted)
+            .field("stopped", self.stopped)
             .field("tokens", self.tokens)
             .field("time", self.time.as_nanos() as u64)
             .field("beta-video", self.betas.video)
@@ -113,7 +116,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("windows, drafted, tokens (of drafts); time: spent on windows (ns); beta-video, beta-audio, beta-sensor, beta-refreshes; beta-time: spent on measuring beta (ns)")
+                .blurb("windows, drafted, stopped, tokens (of drafts); time: spent on windows (ns); beta-video, beta-audio, beta-sensor, beta-refreshes; beta-time: spent on measuring beta (ns)")
                 .read_only()
                 .build(),
         ]);

@@ -136,9 +136,11 @@ impl Encoder {
             prompt: (settings.prompt.clone()).unwrap_or_else(|| self.config.default_prompt.clone()),
             // Until a draft is there to be verified.
             decision: Action::Offload,
+            plan: None,
             modalities: Vec::new(),
             draft: None,
             tokens: Vec::new(),
+            keyframe: None,
             tokens_possible,
             frames_in,
             frames_kept,

@@ -24,6 +24,9 @@ use crate::{nats_server, output, runtime, shutdown::StopOn};
 /// How long a final caption may take once the video has ended.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long the full model may take to load.
+const LOADING: Duration = Duration::from_secs(30);
+
 /// Options of `msao demo`.
 #[derive(Args)]
 pub struct Arguments {
@@ -158,6 +161,13 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     let mut statuses = Box::pin(status::subscribe(&connection).await?);
     output::line(arguments.headline())?;
     let mut cloud = Msao::start("cloud", cloud_file.as_os_str())?;
+    // Or the first windows would wait for it.
+    tokio::select! {
+        () = hears_the_cloud(&mut statuses) => {}
+        ended = cloud.ended() => { ended?; bail!("msao cloud stopped before it said that it is there") }
+        () = &mut stop => bail!("stopped before the full model was loaded"),
+        () = tokio::time::sleep(LOADING) => tracing::warn!("no word of msao cloud for {LOADING:?}"),
+    }
     let mut edge = Msao::start("edge", edge_file.as_os_str())?;
 
     let mut screen = Screen {
@@ -202,6 +212,16 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
         tally: screen.tally,
         edge: last,
     })
+}
+
+async fn hears_the_cloud(
+    statuses: &mut (impl futures::Stream<Item = Result<AnyStatus, status::StatusError>> + Unpin),
+) {
+    while let Some(status) = statuses.next().await {
+        if matches!(status, Ok(AnyStatus::Cloud(_))) {
+            return;
+        }
+    }
 }
 
 struct Screen {

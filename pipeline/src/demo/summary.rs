@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use anyhow::Result;
+use broker::status::Decisions;
 use broker::{Caption, CaptionStatus, Modality, Status, WindowId};
 use hdrhistogram::Histogram;
 
@@ -18,6 +19,7 @@ struct Means {
 /// Captions of a run, by window.
 pub struct Tally {
     waiting: HashMap<WindowId, u32>,
+    kept: u64,
     whole: u64,
     part: u64,
     none: u64,
@@ -37,6 +39,7 @@ impl Tally {
         let histogram = || Histogram::new_with_bounds(1, 3_600_000, 3);
         Ok(Self {
             waiting: HashMap::new(),
+            kept: 0,
             whole: 0,
             part: 0,
             none: 0,
@@ -53,7 +56,14 @@ impl Tally {
         let delay = (caption.time - caption.end)
             .whole_milliseconds()
             .clamp(1, 3_600_000) as u64;
+        if caption.status == CaptionStatus::Draft && caption.is_final {
+            self.kept += 1;
+            self.to_final.saturating_record(delay);
+        }
         if caption.status == CaptionStatus::Draft {
+            if caption.revision > 0 {
+                return;
+            }
             self.to_draft.saturating_record(delay);
             self.waiting.insert(caption.id.clone(), caption.tokens);
             for stream in &caption.mas {
@@ -123,11 +133,13 @@ impl fmt::Display for Summary<'_> {
         row(
             "windows",
             format!(
-                "{}, {} with a final caption",
+                "{}, {} with a final caption, {} of these kept on the edge",
                 edge.windows,
-                tally.to_final.len()
+                tally.to_final.len(),
+                tally.kept
             ),
         )?;
+        row("decisions", decisions(&edge.decisions))?;
         row(
             "tokens",
             format!(
@@ -185,6 +197,23 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn decisions(made: &Decisions) -> String {
+    let mut line = format!(
+        "{} keep, {} verify, {} offload, {} defer, {} skip",
+        made.keep, made.verify, made.offload, made.defer, made.skip
+    );
+    for (count, what) in [
+        (made.audits, "verified as audits"),
+        (made.stale, "kept as the cloud was away too long"),
+        (made.dropped, "dropped"),
+    ] {
+        if count > 0 {
+            line += &format!("; {count} {what}");
+        }
+    }
+    line
 }
 
 fn percent(part: u64, whole: u64) -> String {

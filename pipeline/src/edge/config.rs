@@ -43,6 +43,12 @@ pub struct Config {
     /// What is drafted at once.
     #[serde(default)]
     pub draft: Draft,
+    /// What becomes of a window after its draft.
+    #[serde(default)]
+    pub offload: Offload,
+    /// How questions are answered.
+    #[serde(default)]
+    pub ask: Ask,
     /// How to reach the broker.
     #[serde(default)]
     pub nats: ConnectConfig,
@@ -121,6 +127,73 @@ pub struct Draft {
     pub keep_tokens: Option<u32>,
 }
 
+/// How questions are answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// An answer of the edge with at least this confidence is final and nothing of it is sent; 0 to 1, or above 1 for
+    /// never.
+    pub sure: f64,
+}
+
+impl Default for Ask {
+    fn default() -> Self {
+        Self { sure: 0.9 }
+    }
+}
+
+/// What becomes of a window after its draft. Values left out are the defaults of `msaooffload`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offload {
+    /// Whether anything is decided; if not, every window is verified. True if left out.
+    pub enabled: Option<bool>,
+    /// Share of windows that may be kept on the edge though the cloud would change their draft; 0 to 1.
+    pub target_risk: Option<f64>,
+    /// Seconds from a window's decision to its final caption.
+    pub target_latency_s: Option<f64>,
+    /// Price of a second of the link and of the cloud, in seconds of latency.
+    pub lambda_bytes: Option<f64>,
+    /// The same of the cloud.
+    pub lambda_cloud: Option<f64>,
+    /// Tokens of a window that are sent at least.
+    pub min_tokens: Option<u32>,
+    /// Tokens of a window that are sent at most; 0 for all.
+    pub max_tokens: Option<u32>,
+    /// Share of the windows that would teach nothing that is verified all the same; above 0, at most 1.
+    pub audit: Option<f64>,
+    /// Bytes a second that the link is taken to carry until it was measured.
+    pub bandwidth: Option<f64>,
+    /// Windows that may wait for the cloud.
+    pub defer_windows: Option<u32>,
+    /// Seconds that a window may wait for the cloud.
+    pub defer_age_s: Option<f64>,
+}
+
+impl Offload {
+    /// Whether anything is decided.
+    pub fn is_on(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+
+    fn check(&self) -> Result<()> {
+        number("offload.target_risk", self.target_risk, 0.0, 1.0)?;
+        seconds("offload.target_latency_s", self.target_latency_s, 0.001)?;
+        number("offload.lambda_bytes", self.lambda_bytes, 0.0, 1000.0)?;
+        number("offload.lambda_cloud", self.lambda_cloud, 0.0, 1000.0)?;
+        tokens("offload.min_tokens", self.min_tokens)?;
+        tokens("offload.max_tokens", self.max_tokens)?;
+        number("offload.audit", self.audit, 1e-6, 1.0)?;
+        number("offload.bandwidth", self.bandwidth, 100.0, 1e11)?;
+        let windows = self.defer_windows.unwrap_or_default();
+        ensure!(
+            windows <= 4096,
+            "offload.defer_windows is {windows}; it is 0 to 4096"
+        );
+        seconds("offload.defer_age_s", self.defer_age_s, 0.0)
+    }
+}
+
 /// What waits for the broker. Values left out are the defaults of `msaonatssink`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -143,6 +216,7 @@ impl Config {
             self.video.len() + self.audio.len() + self.sensor.len() > 0,
             "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
         );
+        number("ask.sure", Some(self.ask.sure), 0.0, 2.0)?;
         self.video.iter().try_for_each(Video::check)?;
         self.audio.iter().try_for_each(Audio::check)?;
         self.sensor.iter().try_for_each(Sensor::check)?;
@@ -163,6 +237,7 @@ impl Config {
         seconds("draft.beta_interval_s", self.draft.beta_interval_s, 0.0)?;
         seconds("draft.beta_budget_s", self.draft.beta_budget_s, 0.0)?;
         tokens("draft.keep_tokens", self.draft.keep_tokens)?;
+        self.offload.check()?;
         ensure!(
             self.queue.messages != Some(0),
             "queue.messages is 0; it is at least 1"
@@ -290,6 +365,13 @@ fn share(name: &str, value: Option<f32>) -> Result<()> {
     Ok(())
 }
 
+fn number(name: &str, value: Option<f64>, least: f64, most: f64) -> Result<()> {
+    let fits = value.is_none_or(|v| (least..=most).contains(&v));
+    let value = value.unwrap_or_default();
+    ensure!(fits, "{name} is {value}; it is {least} to {most}");
+    Ok(())
+}
+
 fn seconds(name: &str, value: Option<f64>, least: f64) -> Result<()> {
     let fits = value.is_none_or(|v| (least..=3600.0).contains(&v));
     let value = value.unwrap_or_default();
@@ -360,6 +442,7 @@ mod tests {
                 "treshold",
             ),
             ("[gate]\nmode = 'shut'", "shut"),
+            ("[offload]\nrisk = 0.1", "risk"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -373,6 +456,10 @@ mod tests {
             ("[window]\nstall_timeout_s = 4000", "window.stall_timeout_s"),
             ("[draft]\nbeta_interval_s = -1", "draft.beta_interval_s"),
             ("[draft]\nkeep_tokens = 70000", "draft.keep_tokens"),
+            ("[offload]\ntarget_risk = 5", "offload.target_risk is 5"),
+            ("[offload]\naudit = 0", "offload.audit is 0"),
+            ("[offload]\nbandwidth = nan", "offload.bandwidth is NaN"),
+            ("[offload]\ndefer_windows = 5000", "offload.defer_windows"),
             ("[queue]\nmessages = 0", "queue.messages"),
             (
                 "[[video]]\nsource = '/nowhere.mp4'",

@@ -5,11 +5,15 @@ use std::path::Path;
 
 use broker::{ConnectConfig, Modality};
 
-use super::config::{Config, Gate};
+use super::config::{Config, Gate, Offload};
 use super::streams::{Audio, Pace, Sensor, Video};
 
 /// The name of the `msaowindow`.
 pub const WINDOW: &str = "window";
+/// The name of the `msaodraft`.
+pub const DRAFT: &str = "draft";
+/// The name of the `msaooffload`, if there is one.
+pub const OFFLOAD: &str = "offload";
 /// The name of the sink.
 pub const SINK: &str = "sink";
 
@@ -106,7 +110,7 @@ fn trunk(config: &Config, models: &str) -> String {
     );
     push(
         &mut line,
-        &format!(" ! queue max-size-buffers=16 ! msaodraft {models}"),
+        &format!(" ! queue max-size-buffers=16 ! msaodraft name={DRAFT} {models}"),
     );
     let draft = &config.draft;
     option(
@@ -120,12 +124,30 @@ fn trunk(config: &Config, models: &str) -> String {
         draft.beta_budget_s.map(nanoseconds),
     );
     option(&mut line, "keep-tokens", draft.keep_tokens);
+    if config.offload.is_on() {
+        push(&mut line, &format!(" ! msaooffload name={OFFLOAD}"));
+        offload(&mut line, &config.offload);
+    }
     push(&mut line, &format!(" ! msaonatssink name={SINK}"));
     nats(&mut line, &config.nats);
     option(&mut line, "queue-messages", config.queue.messages);
     option(&mut line, "queue-bytes", config.queue.bytes);
     option(&mut line, "on-full", config.queue.on_full);
     line
+}
+
+fn offload(line: &mut String, offload: &Offload) {
+    let latency = offload.target_latency_s.map(nanoseconds);
+    option(line, "target-risk", offload.target_risk);
+    option(line, "target-latency", latency);
+    option(line, "lambda-bytes", offload.lambda_bytes);
+    option(line, "lambda-cloud", offload.lambda_cloud);
+    option(line, "min-tokens", offload.min_tokens);
+    option(line, "max-tokens", offload.max_tokens);
+    option(line, "audit", offload.audit);
+    option(line, "bandwidth", offload.bandwidth);
+    option(line, "defer-windows", offload.defer_windows);
+    option(line, "defer-age", offload.defer_age_s.map(nanoseconds));
 }
 
 /// What differs between the branches of streams.
@@ -357,6 +379,17 @@ mod tests {
             beta_interval_s = 5
             beta_budget_s = 0.2
             keep_tokens = 24
+            [offload]
+            target_risk = 0.1
+            target_latency_s = 0.8
+            lambda_bytes = 2
+            lambda_cloud = 0.5
+            min_tokens = 8
+            max_tokens = 40
+            audit = 0.2
+            bandwidth = 250000
+            defer_windows = 32
+            defer_age_s = 30
             [nats]
             url = "nats://hub:4222"
             user = "car"
@@ -383,6 +416,8 @@ mod tests {
                 "max-tokens=20",
                 "stall-timeout=2000000000",
                 "beta-interval=5000000000 beta-budget=200000000 keep-tokens=24",
+                "msaooffload name=offload target-risk=0.1 target-latency=800000000 lambda-bytes=2 lambda-cloud=0.5",
+                "min-tokens=8 max-tokens=40 audit=0.2 bandwidth=250000 defer-windows=32 defer-age=30000000000 !",
                 r#"name=sink url="nats://hub:4222" user="car""#,
                 "on-full=drop-oldest",
                 "window.video_1",
@@ -391,6 +426,15 @@ mod tests {
             ],
         );
         assert!(!line.contains("secret"));
+    }
+
+    #[test]
+    fn the_planner_is_there_unless_it_is_switched_off() {
+        let camera = "[[video]]\nsource = 'a.mov'\n";
+        let with = line(&parse(camera));
+        assert_has(&with, &[" ! msaooffload name=offload ! msaonatssink"]);
+        let without = line(&parse(&format!("{camera}[offload]\nenabled = false")));
+        assert!(!without.contains("msaooffload"), "{without}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `msao edge`: captions the streams of a rig and publishes features and drafts.
 
+mod ask;
 mod config;
 mod launch;
 mod run;

@@ -14,6 +14,7 @@ use futures::{FutureExt, StreamExt};
 use gst::bus::BusStream;
 use gst::prelude::*;
 
+use super::ask;
 use super::config::Config;
 use super::launch::{self, Stream};
 use super::stats::Reader;
@@ -164,6 +165,7 @@ async fn play(
     let streams = launch::streams(config);
     let mut reader = Reader::new(pipeline.upcast_ref(), &streams, config.rig.clone())?;
     tracing::info!(rig = %config.rig, streams = streams.len(), provider = reader.read().provider, "captioning");
+    let mut questions = pin!(ask::serve(config, pipeline, connection.clone()));
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut draining = false;
     let mut deadline = pin!(tokio::time::sleep(Duration::MAX));
@@ -188,6 +190,10 @@ async fn play(
                     }
                     _ => {}
                 }
+            }
+            result = &mut questions => {
+                result?;
+                bail!("questions are not listened for any more");
             }
             _ = heartbeat.tick() => status::publish_edge(&connection, reader.read()).await?,
             () = &mut stop, if !draining => {

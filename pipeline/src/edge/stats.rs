@@ -1,6 +1,7 @@
 //! The `stats` of a pipeline's elements as the edge's status.
 
 use anyhow::{Context, Result};
+use broker::status::Decisions;
 use broker::{Modality, Rig, Status};
 use gst::prelude::*;
 use time::OffsetDateTime;
@@ -11,6 +12,7 @@ use super::launch::{self, Stream};
 /// Reads the status of a running pipeline.
 pub struct Reader {
     window: gst::Element,
+    offload: Option<gst::Element>,
     sink: gst::Element,
     streams: Vec<Counted>,
     status: Status,
@@ -54,6 +56,7 @@ impl Reader {
         let provider = provider.context("the window element has not started")?;
         Ok(Self {
             window,
+            offload: pipeline.by_name(launch::OFFLOAD),
             sink: named(launch::SINK)?,
             streams: streams
                 .iter()
@@ -89,6 +92,21 @@ impl Reader {
         status.windows = field(&window, "windows");
         status.tokens_kept = field(&window, "tokens-kept");
         status.tokens_possible = field(&window, "tokens-possible");
+        if let Some(offload) = &self.offload {
+            let offload = stats(offload);
+            let count = |name| field(&offload, name);
+            status.decisions = Decisions {
+                skip: count("skip"),
+                keep: count("keep"),
+                verify: count("verify"),
+                offload: count("offload"),
+                defer: count("defer"),
+                audits: count("audits"),
+                waiting: count("waiting"),
+                stale: count("stale"),
+                dropped: count("dropped"),
+            };
+        }
         let messages = &mut status.messages;
         messages.published = field(&sink, "published");
         messages.acknowledged = field(&sink, "acknowledged");

@@ -20,13 +20,17 @@ fn captions_are_drafted_and_then_confirmed_or_corrected() {
             .filter(|line| line.contains(&format!(" s  {word}")))
             .count()
     };
-    let (drafts, finals) = (count("draft"), count("confirmed") + count("corrected"));
-    assert!(drafts >= 5, "{out}");
-    assert_eq!(drafts, finals, "{out}\n{err}");
+    let (drafts, kept) = (count("draft"), count("kept"));
+    let answered = count("confirmed") + count("corrected");
+    assert!(drafts + kept >= 5, "{out}");
+    // A draft that waited may be kept in the end, and one that was given up is captioned in the cloud.
+    let finals = answered + kept;
+    assert!(drafts <= finals, "{out}\n{err}");
+    let windows =
+        format!("windows           {finals}, {finals} with a final caption, {kept} of these");
+    assert!(out.contains(&windows), "{windows}: {out}");
     assert!(
-        out.contains(&format!(
-            "windows           {drafts}, {finals} with a final caption"
-        )),
+        out.contains(&format!("decisions         {kept} keep, ")),
         "{out}"
     );
     assert!(out.contains("250 in, "), "{out}");

@@ -2,8 +2,10 @@
 #![cfg(feature = "edge")]
 #![allow(clippy::unwrap_used)]
 
+mod ask;
 mod common;
 mod demo;
 mod docs;
+mod explain;
 mod faults;
 mod rig;
