@@ -3,6 +3,14 @@
 
 mod common;
 
+use std::collections::HashMap;
+
+use arrow_array::RecordBatch;
+use arrow_ipc::{
+    MetadataVersion,
+    reader::StreamReader,
+    writer::{IpcWriteOptions, StreamWriter},
+};
 use broker::{
     DraftReport, FeatureWindow, Modality, ModalityReport, Token, WindowId, features::THINNED,
 };
@@ -28,6 +36,33 @@ fn window_round_trips() {
         FeatureWindow::decode(&bare.encode().unwrap()).unwrap(),
         bare
     );
+    let pictured = FeatureWindow {
+        keyframe: Some(vec![0xff, 0xd8, 0xff]),
+        ..bare
+    };
+    assert_eq!(
+        FeatureWindow::decode(&pictured.encode().unwrap()).unwrap(),
+        pictured
+    );
+}
+
+/// `features/1.0` had no keyframe.
+#[test]
+fn a_row_of_the_first_minor_is_read() {
+    let bytes = common::window(3).encode().unwrap();
+    let mut batches = StreamReader::try_new(&bytes[..], None).unwrap();
+    let mut batch = batches.next().unwrap().unwrap();
+    let keyframe = batch.schema().index_of("keyframe").unwrap();
+    batch.remove_column(keyframe);
+    let metadata: HashMap<_, _> = [("msao.schema".to_owned(), "features/1.0".to_owned())].into();
+    let schema = batch.schema().as_ref().clone().with_metadata(metadata);
+    let batch = RecordBatch::try_new(schema.into(), batch.columns().to_vec()).unwrap();
+    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).unwrap();
+    let writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options);
+    let mut writer = writer.unwrap();
+    writer.write(&batch).unwrap();
+    let old = writer.into_inner().unwrap();
+    assert_eq!(FeatureWindow::decode(&old).unwrap(), common::window(3));
 }
 
 #[test]
@@ -44,7 +79,7 @@ fn framing_costs_less_than_six_kilobytes() {
 fn invalid_windows_are_named() {
     let base = common::window(3);
     type Change = fn(&mut FeatureWindow);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 12] = [
         ("mas is NaN", |w| w.modalities[0].mas = f32::NAN),
         ("rho is 1.5", |w| w.modalities[1].rho = 1.5),
         ("stream 'a b'", |w| {
@@ -61,6 +96,15 @@ fn invalid_windows_are_named() {
         ("4 tokens of 3 possible", |w| w.tokens_possible = 3),
         ("ends before it starts", |w| {
             w.end_utc_ns = w.start_utc_ns - 1
+        }),
+        ("keyframe and video tokens", |w| {
+            w.keyframe = Some(vec![0xff, 0xd8])
+        }),
+        ("keyframe is empty", |w| {
+            (w.keyframe, w.tokens) = (Some(vec![]), vec![])
+        }),
+        ("keyframe has length 4194305", |w| {
+            (w.keyframe, w.tokens) = (Some(vec![0; (4 << 20) + 1]), vec![])
         }),
     ];
     for (expected, change) in changes {
@@ -95,7 +139,7 @@ fn other_major_is_refused_and_newer_minor_is_read() {
     let with_version = |version: &[u8; 12]| {
         let at = bytes
             .windows(12)
-            .position(|w| w == b"features/1.0")
+            .position(|w| w == b"features/1.1")
             .unwrap();
         let mut changed = bytes.clone();
         changed[at..at + 12].copy_from_slice(version);
@@ -252,6 +296,7 @@ prop_compose! {
         flags in vec(name(), 0..5),
         prompt in ".{0,60}",
         (closed, drafted) in any::<(i64, i64)>(),
+        jpeg in option::of(vec(any::<u8>(), 1..100)),
     ) -> FeatureWindow {
         FeatureWindow {
             id: WindowId { rig: rig.parse().unwrap(), epoch: Ulid::from(epoch), seq },
@@ -264,6 +309,7 @@ prop_compose! {
             tokens_possible: tokens.len() as u32 + u32::from(spare),
             modalities,
             draft,
+            keyframe: jpeg.filter(|_| tokens.iter().all(|t| t.modality != Modality::Video)),
             tokens,
             frames_in: u32::from(spare),
             frames_kept: u32::from(spare) / 2,

@@ -25,6 +25,9 @@ pub enum Rule {
 pub struct Config {
     /// Folder of the full model.
     pub model: PathBuf,
+    /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
+    #[serde(default)]
+    pub encoders: Option<PathBuf>,
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
@@ -93,6 +96,7 @@ impl Config {
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            encoders: None,
             provider: Provider::default(),
             threads: one(),
             worker: default_worker(),
@@ -178,6 +182,7 @@ mod tests {
     fn a_full_file_and_a_short_one_are_read() {
         let full = r#"
             model = "models/msao-cloud"
+            encoders = "models/msao-edge"
             provider = "cpu"
             threads = 2
             worker = "gpu0"
@@ -196,6 +201,7 @@ mod tests {
             backoff_s = [0.5, 2]
         "#;
         let full: Config = toml::from_str(full).unwrap();
+        assert_eq!(full.encoders, Some("models/msao-edge".into()));
         let consumer = full.check().unwrap();
         assert_eq!(
             (consumer.durable.as_str(), consumer.max_deliver),

@@ -6,6 +6,7 @@
 
 mod config;
 mod error;
+mod keyframe;
 mod model;
 mod run;
 mod thread;

@@ -5,13 +5,17 @@ use mllm::{
     Agreement, Caption, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens,
 };
 
-use crate::{Config, Error, Fault, Verifier};
+use crate::{Config, Error, Fault, Verifier, keyframe::Keyframes};
+
+/// Why a window with a keyframe is hopeless where nothing can read one.
+const NO_ENCODERS: &str = "it holds a keyframe, but this worker has no vision encoder to read it: set `encoders` in the cloud's configuration to the folder of the edge model";
 
 /// The full model, with its rule of agreement.
 #[derive(Debug)]
 pub struct FullModel {
     model: CaptionModel,
     agreement: Agreement,
+    keyframes: Option<Keyframes>,
 }
 
 impl FullModel {
@@ -27,7 +31,26 @@ impl FullModel {
         };
         let model = CaptionModel::load(&config.model, options)?;
         let agreement = config.agreement(&model.config().name, model.config().agreement_margin)?;
-        Ok(Self { model, agreement })
+        let encoder = &model.config().vision_encoder;
+        let keyframes = (config.encoders.as_ref())
+            .map(|folder| Keyframes::load(folder, options, encoder))
+            .transpose()?;
+        Ok(Self {
+            model,
+            agreement,
+            keyframes,
+        })
+    }
+
+    /// What the full model reads of a window; `None` if there is nothing.
+    fn tokens(&mut self, window: &FeatureWindow) -> Result<Option<Tokens>, Fault> {
+        let mut tokens = tokens(window, self.model.config()).map_err(fault)?;
+        if let Some(jpeg) = &window.keyframe {
+            let keyframes = self.keyframes.as_mut();
+            let keyframes = keyframes.ok_or_else(|| Fault::Hopeless(NO_ENCODERS.to_owned()))?;
+            tokens.video = Some(keyframes.tokens(jpeg)?);
+        }
+        Ok((tokens.count() > 0).then_some(tokens))
     }
 }
 
@@ -41,11 +64,10 @@ impl Verifier for FullModel {
     }
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
-        let config = self.model.config();
-        let Some(tokens) = tokens(window, config).map_err(fault)? else {
+        let Some(tokens) = self.tokens(window)? else {
             return Ok(None);
         };
-        let model = config.name.clone();
+        let model = self.model.config().name.clone();
         let verdict = |caption: Caption, accepted_tokens, confirmed| Verdict {
             confirmed,
             tokens: caption.token_ids.len() as u32,
@@ -85,8 +107,8 @@ fn fault(error: ModelError) -> Fault {
     }
 }
 
-/// What the window holds of each modality, as the draft model read it; `None` if it holds no tokens.
-fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<Tokens>, ModelError> {
+/// What the window holds of each modality, as the draft model read it.
+fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Tokens, ModelError> {
     let mut tokens = Tokens::default();
     for (sent, read) in [
         (broker::Modality::Video, Modality::Video),
@@ -100,7 +122,7 @@ fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Option<Tokens
         let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
         *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
     }
-    Ok((tokens.count() > 0).then_some(tokens))
+    Ok(tokens)
 }
 
 #[cfg(test)]
@@ -172,6 +194,7 @@ mod tests {
                 token(Modality::Video, "rear", (0, 1), [9, 9]),
                 token(Modality::Video, "front", (6, 6), [127, 0]),
             ],
+            keyframe: None,
             tokens_possible: 99,
             frames_in: 1,
             frames_kept: 1,
@@ -185,7 +208,7 @@ mod tests {
     fn tokens_of_the_first_video_stream_are_read() {
         let mut window = window();
         window.tokens.remove(0);
-        let read = tokens(&window, &config(encoder())).unwrap().unwrap();
+        let read = tokens(&window, &config(encoder())).unwrap();
         let video = read.video.unwrap();
         assert_eq!(video.positions, [6, 48]);
         assert_eq!(video.features, ndarray::array![[1.0, -2.0], [63.5, 0.0]]);
@@ -194,7 +217,7 @@ mod tests {
             tokens: vec![],
             ..window
         };
-        assert!(tokens(&empty, &config(encoder())).unwrap().is_none());
+        assert_eq!(tokens(&empty, &config(encoder())).unwrap().count(), 0);
     }
 
     #[test]

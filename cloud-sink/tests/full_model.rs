@@ -3,27 +3,13 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
-
 use broker::{DraftReport, FeatureWindow, Token};
 use cloud_sink::{Config, Fault, FullModel, Rule, Verifier};
+use common::workspace;
 use mllm::tokens::quantise;
 
-fn workspace(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
-}
-
 fn load(agreement: Rule) -> FullModel {
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || workspace(".cache/onnxruntime/libonnxruntime.so"),
-        PathBuf::from,
-    );
-    assert!(
-        library.is_file(),
-        "there is no {}: run `make setup`",
-        library.display()
-    );
-    mllm::runtime::init(Some(&library)).unwrap();
+    common::runtime();
     let config = Config {
         provider: mllm::Provider::Cpu,
         agreement,

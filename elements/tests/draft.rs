@@ -53,6 +53,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
                     .collect(),
             })
             .collect(),
+        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 2,

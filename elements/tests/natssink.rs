@@ -36,6 +36,7 @@ fn window(seq: u64, decision: Action) -> FeatureWindow {
             model: "draft".to_owned(),
         }),
         tokens: vec![],
+        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 1,

@@ -1,12 +1,13 @@
 //! What a window may hold. Checked when it is written and when it is read.
 
-use super::{DraftReport, FeatureWindow, ModalityReport, Token};
+use super::{DraftReport, FeatureWindow, Modality, ModalityReport, Token};
 use crate::identity::{WindowId, excerpt, is_name};
 
 const MAX_STREAMS: usize = 64;
 const MAX_TOKENS: usize = 65_536;
 const MAX_CHANNELS: usize = 16_384;
 const MAX_DRAFT_TOKENS: usize = 4_096;
+const MAX_KEYFRAME: usize = 4 << 20;
 const MAX_FLAGS: usize = 32;
 const MAX_SHORT_TEXT: usize = 256;
 const MAX_TEXT: usize = 16_384;
@@ -49,6 +50,18 @@ impl FeatureWindow {
             .or_else(|| self.modalities.iter().find_map(report_violation))
             .or_else(|| self.draft.as_ref().and_then(draft_violation))
             .or_else(|| self.tokens_violation())
+            .or_else(|| self.keyframe_violation())
+    }
+
+    fn keyframe_violation(&self) -> Option<String> {
+        let jpeg = self.keyframe.as_ref()?;
+        if jpeg.is_empty() {
+            return Some("its keyframe is empty".to_owned());
+        }
+        if self.tokens.iter().any(|t| t.modality == Modality::Video) {
+            return Some("it has a keyframe and video tokens: send either".to_owned());
+        }
+        too_long("keyframe", jpeg.len(), MAX_KEYFRAME)
     }
 
     fn tokens_violation(&self) -> Option<String> {

@@ -3,8 +3,8 @@
 use std::{any::type_name, fmt::Display, str::FromStr};
 
 use arrow_array::{
-    Array, ArrayRef, ArrowPrimitiveType, FixedSizeListArray, Float32Array, Int8Array, ListArray,
-    PrimitiveArray, RecordBatch, StringArray, StructArray,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryArray, FixedSizeListArray, Float32Array, Int8Array,
+    ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray,
     types::{TimestampNanosecondType, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::DataType;
@@ -36,6 +36,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
         modalities: modalities(&row.list("modalities")?)?,
         draft: draft(row.array::<StructArray>("draft")?)?,
         tokens: self::tokens(&tokens)?,
+        keyframe: row.bytes("keyframe")?,
         tokens_possible: row.number::<UInt32Type>("tokens_possible")?,
         frames_in: row.number::<UInt32Type>("frames_in")?,
         frames_kept: row.number::<UInt32Type>("frames_kept")?,
@@ -172,6 +173,15 @@ impl<'a, P: Parent> Columns<'a, P> {
 
     fn text(&self, name: &str) -> Result<&'a StringArray, Error> {
         self.array(name)
+    }
+
+    /// Bytes that may be null, and in older minors have no column.
+    fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(column) = self.parent.column(name) else {
+            return Ok(None);
+        };
+        let values: &BinaryArray = cast(name, column)?;
+        Ok((!values.is_null(0)).then(|| values.value(0).to_vec()))
     }
 
     fn number<T: ArrowPrimitiveType>(&self, name: &str) -> Result<T::Native, Error> {

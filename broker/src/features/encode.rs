@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{
-    ArrayRef, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch, StringArray,
-    StructArray, TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
+    ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch,
+    StringArray, StructArray, TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_ipc::{
@@ -62,10 +62,17 @@ fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
         ("flags", list(text(window.flags.iter()))?),
         ("closed_utc", time(window.closed_utc_ns)),
         ("drafted_utc", time(window.drafted_utc_ns)),
+        (
+            "keyframe",
+            Arc::new(BinaryArray::from(vec![window.keyframe.as_deref()])),
+        ),
     ];
     let fields: Vec<Field> = columns
         .iter()
-        .map(|(name, array)| Field::new(*name, array.data_type().clone(), *name == "draft"))
+        .map(|(name, array)| {
+            let nullable = ["draft", "keyframe"].contains(name);
+            Field::new(*name, array.data_type().clone(), nullable)
+        })
         .collect();
     let metadata = HashMap::from([(SCHEMA_KEY.to_owned(), SCHEMA.text())]);
     let schema = Schema::new_with_metadata(fields, metadata);

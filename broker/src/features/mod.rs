@@ -22,7 +22,7 @@ pub use check::InvalidWindow;
 const SCHEMA: Schema = Schema {
     name: "features",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 const SCHEMA_KEY: &str = "msao.schema";
 
@@ -149,6 +149,8 @@ pub struct FeatureWindow {
     pub draft: Option<DraftReport>,
     /// Kept positions of all streams.
     pub tokens: Vec<Token>,
+    /// A picture of the window as JPEG, in place of video tokens: the cloud encodes it.
+    pub keyframe: Option<Vec<u8>>,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u32,
     /// Frames that entered in the window.

@@ -74,6 +74,7 @@ pub fn window(seq: u64) -> FeatureWindow {
             token(Modality::Video, "front", 5),
             token(Modality::Audio, "mic", 1),
         ],
+        keyframe: None,
         tokens_possible: 98,
         frames_in: 10,
         frames_kept: 3,

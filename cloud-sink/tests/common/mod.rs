@@ -1,7 +1,10 @@
 //! A fake model, windows, and what the broker holds.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_nats::jetstream::message::StreamMessage;
 use broker::{
@@ -97,6 +100,7 @@ pub fn window(seq: u64) -> FeatureWindow {
             scale: 0.1,
             feature: vec![1, 2, 3],
         }],
+        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 1,
@@ -171,4 +175,22 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             .is_ok(),
         "not within 30 s: {what}"
     );
+}
+
+pub fn workspace(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Loads ONNX Runtime.
+pub fn runtime() {
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
+        || workspace(".cache/onnxruntime/libonnxruntime.so"),
+        PathBuf::from,
+    );
+    assert!(
+        library.is_file(),
+        "there is no {}: run `make setup`",
+        library.display()
+    );
+    mllm::runtime::init(Some(&library)).unwrap();
 }

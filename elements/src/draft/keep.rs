@@ -133,6 +133,7 @@ mod tests {
                     feature: vec![0],
                 })
                 .collect(),
+            keyframe: None,
             tokens_possible: 100,
             frames_in: 0,
             frames_kept: 0,

@@ -139,6 +139,7 @@ impl Encoder {
             modalities: Vec::new(),
             draft: None,
             tokens: Vec::new(),
+            keyframe: None,
             tokens_possible,
             frames_in,
             frames_kept,
