@@ -1,5 +1,7 @@
 //! The `msao` program: an edge, a cloud worker, and what shows and checks them.
 
+#[cfg(feature = "edge")]
+mod bench;
 mod captions;
 mod cloud;
 mod config;
@@ -38,6 +40,9 @@ enum Command {
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
+    /// Measure what MSAO gains against other ways.
+    #[cfg(feature = "edge")]
+    Bench(bench::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
     Doctor(doctor::Arguments),
 }
@@ -56,6 +61,8 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {

@@ -2,6 +2,7 @@
 #![cfg(feature = "edge")]
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod common;
 mod demo;
 mod docs;
