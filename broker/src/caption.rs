@@ -1,13 +1,14 @@
 //! What was seen in a window, in words: JSON on the wire.
 //!
 //! A window's captions are revisions of one statement: 0 is the edge's draft, 1 is the cloud's word
-//! on it. Readers go by `(id, revision)`, because a message can arrive twice or out of order.
+//! on it, or the edge's that its draft, which waited for the cloud, is final. Readers go by `(id, revision)`, because a message can arrive twice or out of order.
 
+use offload::Action;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    features::{DraftReport, FeatureWindow, Modality, ModalityReport, utc},
+    features::{DEFERRED, DraftReport, FeatureWindow, Modality, ModalityReport, utc},
     identity::{WindowId, excerpt},
     schema::{Schema, UnreadableSchema},
 };
@@ -15,7 +16,7 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "caption",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// How far a caption can be relied on.
@@ -81,14 +82,17 @@ pub struct LatencyMs {
 /// One revision of a window's caption.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Caption {
-    /// `caption/1.0`: name, major and minor of the schema.
+    /// `caption/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The window that the caption is about.
     pub id: WindowId,
-    /// 0 from the edge, 1 from the cloud; the highest counts.
+    /// 0 is the edge's draft, 1 the last word on it; the highest counts.
     pub revision: u32,
     /// How far it can be relied on.
     pub status: CaptionStatus,
+    /// Whether the edge keeps its draft: the cloud is not asked. Absent is false, and what the cloud says is final anyway.
+    #[serde(rename = "final", default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_final: bool,
     /// The caption.
     pub text: String,
     /// How many tokens the caption has, without the end-of-sequence token.
@@ -117,6 +121,9 @@ pub struct Caption {
     pub model: String,
     /// Where the time went.
     pub latency_ms: LatencyMs,
+    /// What the decision on the window rests on: [`offload::planner::Decision`] as JSON, if it was made with this caption.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<serde_json::Value>,
 }
 
 /// A caption cannot be written, or bytes are not a caption.
@@ -159,7 +166,7 @@ impl Caption {
     /// Media type of an encoded caption.
     pub const CONTENT_TYPE: &'static str = "application/json";
 
-    /// Revision 0: the window's draft, or `None` if it has none.
+    /// The window's draft, or `None` if it has none: revision 0, or 1 if it is kept after it waited for the cloud.
     pub fn draft(window: &FeatureWindow) -> Option<Self> {
         let DraftReport {
             text,
@@ -168,11 +175,14 @@ impl Caption {
             model,
             ..
         } = window.draft.as_ref()?;
+        let is_final = window.decision == Action::Keep;
+        let waited = window.flags.iter().any(|flag| flag == DEFERRED);
         Some(Self {
             schema: SCHEMA.text(),
             id: window.id.clone(),
-            revision: 0,
+            revision: u32::from(is_final && waited),
             status: CaptionStatus::Draft,
+            is_final,
             text: text.clone(),
             tokens: token_ids.len() as u32,
             confidence: *confidence,
@@ -188,6 +198,7 @@ impl Caption {
                 edge: edge_ms(window),
                 ..LatencyMs::default()
             },
+            plan: (window.plan.as_deref()).and_then(|plan| serde_json::from_str(plan).ok()),
         })
     }
 
@@ -203,6 +214,7 @@ impl Caption {
             id: window.id.clone(),
             revision: 1,
             status,
+            is_final: false,
             text: verdict.text,
             tokens: verdict.tokens,
             confidence: verdict.confidence,
@@ -218,6 +230,7 @@ impl Caption {
                 edge: edge_ms(window),
                 ..latency_ms
             },
+            plan: None,
         }
     }
 

@@ -16,13 +16,13 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "status",
     major: 1,
-    minor: 0,
+    minor: 1,
 };
 
 /// How an edge is. Counters count from the start of its epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The rig.
     pub rig: Rig,
@@ -46,9 +46,37 @@ pub struct Status {
     pub tokens_kept: u64,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u64,
+    /// What was decided on windows; all 0 without a planner.
+    #[serde(default)]
+    pub decisions: Decisions,
     /// What became of the edge's messages.
     #[serde(flatten)]
     pub messages: Counters,
+}
+
+/// Decisions by kind. A window that waits for the cloud is decided on again: `windows` of the status are
+/// `skip + keep + verify + offload + waiting + dropped`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Decisions {
+    /// Nothing happened in the window.
+    pub skip: u64,
+    /// The draft is final.
+    pub keep: u64,
+    /// Features and draft go to the cloud.
+    pub verify: u64,
+    /// The cloud captions without a draft.
+    pub offload: u64,
+    /// The cloud was away: the window waits.
+    pub defer: u64,
+    /// Of `verify`, those decided only to learn from the answer.
+    pub audits: u64,
+    /// Windows that wait now.
+    pub waiting: u64,
+    /// Of `keep`, those that waited too long.
+    pub stale: u64,
+    /// Windows without a draft that waited too long, or found no room to wait.
+    pub dropped: u64,
 }
 
 impl Status {
@@ -66,6 +94,7 @@ impl Status {
             windows: 0,
             tokens_kept: 0,
             tokens_possible: 0,
+            decisions: Decisions::default(),
             messages: Counters::default(),
         }
     }
@@ -74,7 +103,7 @@ impl Status {
 /// How a cloud worker is. Counters count from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudStatus {
-    /// `status/1.0`: name, major and minor of the schema.
+    /// `status/1.1`: name, major and minor of the schema.
     pub schema: String,
     /// The worker's name.
     pub worker: String,
@@ -99,6 +128,18 @@ pub struct CloudStatus {
     pub dead: u64,
     /// How long the last window took, in milliseconds; 0 before the first.
     pub last_ms: f64,
+    /// Windows a second that it can serve, from its time of work alone; 0 before the first. Since 1.1.
+    #[serde(default)]
+    pub service_rate: f64,
+    /// Mean time from taking up a draft that is confirmed to the verdict, in milliseconds. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_ms: Option<f64>,
+    /// The same of a draft that is corrected. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrected_ms: Option<f64>,
+    /// The same of a window without a draft. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captioned_ms: Option<f64>,
 }
 
 impl CloudStatus {
@@ -121,6 +162,10 @@ impl CloudStatus {
             duplicates: 0,
             dead: 0,
             last_ms: 0.0,
+            service_rate: 0.0,
+            confirmed_ms: None,
+            corrected_ms: None,
+            captioned_ms: None,
         }
     }
 }
@@ -213,8 +258,25 @@ async fn publish(
 pub async fn subscribe(
     connection: &Connection,
 ) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
-    let messages = connection.client().subscribe(subjects::STATUS).await;
-    let messages = messages.map_err(|error| connection.fault(subjects::STATUS, &error))?;
+    on(connection, subjects::STATUS).await
+}
+
+/// The same of cloud workers alone: for an edge, which need not hear of all other edges.
+///
+/// # Errors
+/// As for [`subscribe`].
+pub async fn subscribe_cloud(
+    connection: &Connection,
+) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
+    on(connection, subjects::CLOUD_STATUS).await
+}
+
+async fn on(
+    connection: &Connection,
+    subject: &'static str,
+) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
+    let messages = connection.client().subscribe(subject).await;
+    let messages = messages.map_err(|error| connection.fault(subject, &error))?;
     Ok(messages.map(|message| decode(&message.subject, &message.payload)))
 }
 

@@ -12,6 +12,8 @@ pub const DEAD: &str = "msao.v1.dead.*";
 pub const DEAD_NAMELESS: &str = "msao.v1.dead._";
 /// All status messages, of edges and clouds; not stored.
 pub const STATUS: &str = "msao.v1.status.>";
+/// Statuses of all cloud workers.
+pub const CLOUD_STATUS: &str = "msao.v1.status.cloud.*";
 
 /// Where a rig's feature windows go.
 pub fn features(rig: &Rig) -> String {

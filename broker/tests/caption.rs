@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use broker::{
     Caption, CaptionStatus, LatencyMs, Message, MessageId,
     caption::Verdict,
+    features::DEFERRED,
     headers::{self, TraceParent},
     message::Kind,
 };
+use offload::Action;
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../schema/caption.schema.json");
@@ -37,13 +39,24 @@ fn corrected() -> Caption {
     Caption::verified(&common::window(3), verdict, latency)
 }
 
+/// A draft that the edge keeps, after it waited or at once.
+fn kept(waited: bool) -> Caption {
+    let mut window = common::window(3);
+    window.decision = Action::Keep;
+    window.plan = Some(r#"{"action":"keep"}"#.to_owned());
+    if waited {
+        window.flags.push(DEFERRED.to_owned());
+    }
+    Caption::draft(&window).unwrap()
+}
+
 fn json_of(caption: &Caption) -> Value {
     serde_json::from_slice(&caption.encode().unwrap()).unwrap()
 }
 
 #[test]
 fn captions_round_trip() {
-    for caption in [draft(), corrected()] {
+    for caption in [draft(), corrected(), kept(false)] {
         assert_eq!(
             Caption::decode(&caption.encode().unwrap()).unwrap(),
             caption
@@ -57,6 +70,16 @@ fn captions_round_trip() {
         (corrected().status, corrected().revision),
         (CaptionStatus::Corrected, 1)
     );
+    let of = |waited| {
+        (
+            kept(waited).status,
+            kept(waited).revision,
+            kept(waited).is_final,
+        )
+    };
+    assert_eq!(of(false), (CaptionStatus::Draft, 0, true));
+    assert_eq!(of(true), (CaptionStatus::Draft, 1, true));
+    assert!(!draft().is_final && json_of(&draft()).get("final").is_none());
     assert_eq!(corrected().latency_ms.edge, 80.0);
     assert!(draft().order() < corrected().order());
 }
@@ -76,7 +99,7 @@ fn schema_describes_captions_exactly() {
             .cloned()
             .collect::<BTreeSet<_>>()
     };
-    for caption in [draft(), corrected()] {
+    for caption in [draft(), corrected(), kept(false)] {
         let value = json_of(&caption);
         assert!(
             validator.is_valid(&value),
@@ -105,7 +128,8 @@ fn schema_describes_captions_exactly() {
             );
         }
     }
-    let all: BTreeSet<_> = names(&json_of(&corrected()));
+    let written = [corrected(), kept(false)];
+    let all: BTreeSet<_> = written.iter().flat_map(|c| names(&json_of(c))).collect();
     assert_eq!(
         all,
         names(&schema["properties"]),
@@ -154,7 +178,7 @@ fn newer_minor_is_read_and_its_fields_ignored() {
     let read = Caption::decode(newer.to_string().as_bytes()).unwrap();
     assert_eq!(
         Caption {
-            schema: "caption/1.0".to_owned(),
+            schema: "caption/1.1".to_owned(),
             ..read
         },
         draft()

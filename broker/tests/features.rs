@@ -46,14 +46,15 @@ fn window_round_trips() {
     );
 }
 
-/// `features/1.0` had no keyframe.
+/// `features/1.0` had neither keyframe nor plan.
 #[test]
 fn a_row_of_the_first_minor_is_read() {
     let bytes = common::window(3).encode().unwrap();
     let mut batches = StreamReader::try_new(&bytes[..], None).unwrap();
     let mut batch = batches.next().unwrap().unwrap();
-    let keyframe = batch.schema().index_of("keyframe").unwrap();
-    batch.remove_column(keyframe);
+    for later in ["keyframe", "plan"] {
+        batch.remove_column(batch.schema().index_of(later).unwrap());
+    }
     let metadata: HashMap<_, _> = [("msao.schema".to_owned(), "features/1.0".to_owned())].into();
     let schema = batch.schema().as_ref().clone().with_metadata(metadata);
     let batch = RecordBatch::try_new(schema.into(), batch.columns().to_vec()).unwrap();
@@ -294,7 +295,7 @@ prop_compose! {
         (epoch, seq, start, running, spare) in any::<(u128, u64, i32, u32, u16)>(),
         action in prop::sample::select(Action::ALL.to_vec()),
         flags in vec(name(), 0..5),
-        prompt in ".{0,60}",
+        (prompt, plan) in (".{0,60}", option::of(".{0,60}")),
         (closed, drafted) in any::<(i64, i64)>(),
         jpeg in option::of(vec(any::<u8>(), 1..100)),
     ) -> FeatureWindow {
@@ -306,6 +307,7 @@ prop_compose! {
             end_running_ns: u64::from(running) + u64::from(spare),
             prompt,
             decision: action,
+            plan,
             tokens_possible: tokens.len() as u32 + u32::from(spare),
             modalities,
             draft,

@@ -9,6 +9,7 @@ mod error;
 mod keyframe;
 mod model;
 mod run;
+mod service;
 mod thread;
 mod verifier;
 

@@ -182,6 +182,7 @@ mod tests {
             end_running_ns: 0,
             prompt: "describe".to_owned(),
             decision: Action::Offload,
+            plan: None,
             modalities: vec![
                 report(Modality::Video, "front"),
                 report(Modality::Video, "rear"),

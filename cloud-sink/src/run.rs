@@ -23,7 +23,7 @@ use broker::{
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
-use crate::{Config, Error, Fault, FullModel, Verifier, thread::Judge};
+use crate::{Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge};
 
 /// The revision of a caption that the cloud publishes.
 const REVISION: u32 = 1;
@@ -83,6 +83,7 @@ pub async fn run_with<V: Verifier>(
         deliverer,
         judge,
         status: Mutex::new(status),
+        service: Mutex::default(),
         seen: Mutex::new(Seen::new(REMEMBERED)),
         dead: consumer.dead_letters(),
         broken: Mutex::default(),
@@ -124,6 +125,7 @@ struct Worker {
     deliverer: Arc<Deliverer>,
     judge: Judge,
     status: Mutex<CloudStatus>,
+    service: Mutex<Service>,
     seen: Mutex<Seen>,
     dead: Arc<AtomicU64>,
     /// Why the worker cannot go on.
@@ -133,6 +135,13 @@ struct Worker {
 
 impl Worker {
     async fn handle(&self, delivery: Delivery) -> Outcome {
+        lock(&self.service).begin(Instant::now());
+        let outcome = self.caption(delivery).await;
+        lock(&self.service).end(Instant::now());
+        outcome
+    }
+
+    async fn caption(&self, delivery: Delivery) -> Outcome {
         let begun = (Instant::now(), OffsetDateTime::now_utc());
         let window = match FeatureWindow::decode(&delivery.payload) {
             Ok(window) => window,
@@ -190,6 +199,7 @@ impl Worker {
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
         lock(&self.seen).insert(&window.id, REVISION);
+        lock(&self.service).answered(window.draft.is_some(), confirmed, cloud);
         let mut status = lock(&self.status);
         status.captioned += 1;
         status.confirmed += u64::from(confirmed);
@@ -206,11 +216,16 @@ impl Worker {
         loop {
             tick.tick().await;
             let queue = backlog(connection, durable).await;
+            let pace = lock(&self.service).pace();
             let status = {
                 let mut status = lock(&self.status);
                 status.time = OffsetDateTime::now_utc();
                 status.queue = queue.unwrap_or(status.queue);
                 status.dead = self.dead.load(Ordering::Relaxed);
+                status.service_rate = pace.rate;
+                status.confirmed_ms = pace.confirmed_ms;
+                status.corrected_ms = pace.corrected_ms;
+                status.captioned_ms = pace.captioned_ms;
                 status.clone()
             };
             if let Err(error) = status::publish_cloud(connection, &status).await {

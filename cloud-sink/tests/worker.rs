@@ -313,3 +313,57 @@ async fn stopping_while_the_model_loads_is_quick() {
     assert_eq!(stopped.await.unwrap().unwrap(), Summary::default());
     drop(release);
 }
+
+/// Work of at least 20 ms a window, and much idle time: the rate is of the work.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heartbeat_tells_queue_rate_and_times() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let mut statuses = Box::pin(status::subscribe(&connection).await.unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (release, released) = mpsc::channel::<()>();
+    let model = move |window: &FeatureWindow| {
+        std::thread::sleep(Duration::from_millis(20));
+        if window.id.seq == 4 {
+            released.recv().unwrap();
+        }
+        Ok(Some(verdict(window)))
+    };
+    let worker = run_with(config(&server), move || Ok(Fake(model)), async {
+        stopped.await.unwrap()
+    });
+    let driver = async {
+        let mut next = async || match statuses.next().await.unwrap() {
+            Ok(AnyStatus::Cloud(status)) => status,
+            other => panic!("no status of a worker: {other:?}"),
+        };
+        let first = next().await;
+        assert_eq!((first.queue, first.service_rate), (0, 0.0));
+        assert_eq!((first.confirmed_ms, first.corrected_ms), (None, None));
+        for seq in 0..4 {
+            publish(&connection, &window(seq)).await;
+        }
+        let served = loop {
+            let status = next().await;
+            if status.captioned == 4 && status.service_rate > 0.0 {
+                break status;
+            }
+        };
+        assert!(
+            (5.0..=50.0).contains(&served.service_rate),
+            "{}",
+            served.service_rate
+        );
+        assert!(served.confirmed_ms.unwrap() >= 20.0 && served.corrected_ms.unwrap() >= 20.0);
+        assert_eq!(served.captioned_ms, None);
+        // One is in hand and does not end; the others wait.
+        for seq in 4..7 {
+            publish(&connection, &window(seq)).await;
+        }
+        while next().await.queue != 2 {}
+        stop.send(()).unwrap();
+        release.send(()).unwrap();
+    };
+    let (summary, ()) = tokio::join!(worker, driver);
+    assert_eq!(summary.unwrap().captioned, 5);
+}

@@ -10,6 +10,7 @@
 //! | [`msaogate`](gate) | any, one in, one out | drops, thins or flags what is not worth sending |
 //! | [`msaowindow`](window) | request `video_%u`, `audio_%u`, `sensor_%u`; src application/x-msao-window | gathers windows of features |
 //! | [`msaodraft`](draft) | window to window | captions each window with the draft model |
+//! | [`msaooffload`](offload) | window to window | decides what becomes of each window |
 //! | [`msaonatssink`](natssink) | sink: windows | publishes through NATS |
 //!
 //! `docs/elements.md` holds each element's properties and a line for gst-launch-1.0.
@@ -21,12 +22,15 @@ use gst_base::prelude::*;
 pub mod audiomas;
 pub mod beta;
 pub mod draft;
+pub mod feedback;
 pub mod gate;
 mod hops;
+mod keep;
 pub mod meta;
 mod model;
 mod nats;
 pub mod natssink;
+pub mod offload;
 mod plugin;
 mod sensor;
 pub mod sensormas;
@@ -42,7 +46,7 @@ pub use sensor::SENSOR_MEDIA_TYPE;
 pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";
 
 /// Schema of the windows, as it stands in the caps.
-pub const WINDOW_SCHEMA: &str = "features/1.0";
+pub const WINDOW_SCHEMA: &str = "features/1.1";
 
 fn window_caps() -> gst::Caps {
     gst::Caps::builder(WINDOW_MEDIA_TYPE)
@@ -57,6 +61,7 @@ fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     gate::register(plugin)?;
     window::register(plugin)?;
     draft::register(plugin)?;
+    offload::register(plugin)?;
     natssink::register(plugin)?;
     sensorsrc::register(plugin)
 }

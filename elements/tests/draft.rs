@@ -27,6 +27,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
         end_running_ns: 1_000,
         prompt: config.default_prompt,
         decision: Action::Offload,
+        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: stream.clone(),
@@ -67,7 +68,7 @@ fn draft() -> (Harness, gst::Element) {
     init();
     let element = make_with_model("msaodraft");
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     (harness, element)
 }
 
@@ -194,7 +195,7 @@ fn sensing(properties: &[(&str, &str)]) -> Sensing {
         element.set_property_from_str(name, value);
     }
     let mut harness = Harness::with_element(&element, Some("sink"), Some("src"));
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     Sensing { harness, element }
 }
 

@@ -27,6 +27,7 @@ fn window(seq: u64, decision: Action) -> FeatureWindow {
         end_running_ns: 1_000,
         prompt: "describe".to_owned(),
         decision,
+        plan: None,
         modalities: vec![],
         draft: Some(DraftReport {
             text: format!("window {seq}"),
@@ -61,7 +62,7 @@ fn sink(url: &str) -> gst::Element {
 
 fn harness(element: &gst::Element) -> Harness {
     let mut harness = Harness::with_element(element, Some("sink"), None);
-    harness.set_src_caps_str("application/x-msao-window,schema=features/1.0");
+    harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
     harness
 }
 

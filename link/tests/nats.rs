@@ -25,7 +25,7 @@ const CAPTIONS: u64 = 300;
 
 fn message(seq: u64) -> Message {
     let caption = Caption {
-        schema: "caption/1.0".to_owned(),
+        schema: "caption/1.1".to_owned(),
         id: WindowId {
             rig: "car-7".parse().unwrap(),
             epoch: Ulid::from_parts(1_795_348_800_000, 42),
@@ -33,6 +33,7 @@ fn message(seq: u64) -> Message {
         },
         revision: 0,
         status: CaptionStatus::Draft,
+        is_final: false,
         text: "two people walk past a bench ".repeat(80),
         tokens: 480,
         confidence: 0.5,
@@ -45,6 +46,7 @@ fn message(seq: u64) -> Message {
         mas: Vec::new(),
         model: "none".to_owned(),
         latency_ms: LatencyMs::default(),
+        plan: None,
     };
     Message::caption(&caption, TraceParent::generate()).unwrap()
 }

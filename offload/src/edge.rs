@@ -75,6 +75,11 @@ impl Edge {
         })
     }
 
+    /// From here on it may spend so long on a window, at least 1 ms.
+    pub fn may_take(&mut self, budget: Duration) {
+        self.budget = budget.as_secs_f64().clamp(1e-3, LONGEST);
+    }
+
     /// A stage took so long for a window. The first time counts whole, each later one a fifth.
     pub fn took(&mut self, stage: Stage, time: Duration) {
         let time = seconds(time.as_secs_f64());

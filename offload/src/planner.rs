@@ -121,7 +121,7 @@ impl Inputs {
         self
     }
 
-    fn reachable(&self) -> bool {
+    pub(crate) fn reachable(&self) -> bool {
         self.link.contact && self.cloud.available
     }
 }

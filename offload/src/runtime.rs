@@ -159,6 +159,11 @@ impl Runtime {
         self.cloud.heartbeat(now, queue, all);
     }
 
+    /// How long windows are; at least 1 ms.
+    pub fn windows_last(&mut self, window: Duration) {
+        self.edge.may_take(window);
+    }
+
     /// A stage took so long for a window.
     pub fn took(&mut self, stage: Stage, time: Duration) {
         self.edge.took(stage, time);
@@ -189,9 +194,14 @@ impl Runtime {
         decision
     }
 
-    /// A draft was stopped half-way: the window goes at once, without it, to be captioned.
-    pub fn offloads(&mut self, now: Duration, window: Window) -> Decision {
-        let decision = self.planner.only(self.inputs(now, window), Action::Offload);
+    /// Decides on a window that has no draft, or whose draft was stopped half-way: it can only be captioned in the cloud,
+    /// at once or, while that is away, later.
+    pub fn decide_undrafted(&mut self, now: Duration, window: Window) -> Decision {
+        let inputs = self.inputs(now, window);
+        if !inputs.reachable() {
+            return self.planner.only(inputs, Action::Defer);
+        }
+        let decision = self.planner.only(inputs, Action::Offload);
         if self.calibrates {
             self.thresholds.decided(0.0);
         }
@@ -199,12 +209,18 @@ impl Runtime {
         decision
     }
 
+    /// Whether there is contact and a cloud.
+    #[must_use]
+    pub fn is_reachable(&self, now: Duration) -> bool {
+        self.link.state(now).contact && self.cloud.state(now).available
+    }
+
     /// Whether a window that waited may be decided on again: contact, the cloud, and a link with room beside what is live.
     #[must_use]
     pub fn has_room(&self, now: Duration) -> bool {
         let link = self.link.state(now);
         let busy = link.in_flight as f64 / link.bandwidth;
-        link.contact && self.cloud.state(now).available && busy <= ROOM
+        self.is_reachable(now) && busy <= ROOM
     }
 
     /// The confidence below which a draft of this window, which is being written, is better stopped.
@@ -298,6 +314,8 @@ mod tests {
         assert_eq!(decide(&mut runtime, 3019, 4).action, Action::Verify);
         // Three seconds after the last heartbeat.
         assert_eq!(decide(&mut runtime, 3020, 5).action, Action::Defer);
+        let undrafted = runtime.decide_undrafted(ms(3020), window(6, 0.3));
+        assert_eq!(undrafted.action, Action::Defer);
         assert!(!runtime.has_room(ms(3020)));
     }
 
@@ -344,7 +362,7 @@ mod tests {
         let before = risk(&runtime);
         assert!(!runtime.answered(ms(1), 7, true, ms(50)));
         assert_eq!(risk(&runtime), before);
-        let offloaded = runtime.offloads(ms(1), window(1, 0.3));
+        let offloaded = runtime.decide_undrafted(ms(1), window(1, 0.3));
         assert_eq!(offloaded.action, Action::Offload);
         assert!(runtime.answered(ms(80), 1, false, ms(50)));
         assert_eq!(risk(&runtime), before);

@@ -43,7 +43,9 @@ impl FeatureWindow {
                 self.frames_kept, self.frames_in
             ));
         }
+        let plan = self.plan.as_ref().map_or(0, String::len);
         too_long("prompt", self.prompt.len(), MAX_TEXT)
+            .or_else(|| too_long("plan", plan, MAX_TEXT))
             .or_else(|| too_long("modalities", self.modalities.len(), MAX_STREAMS))
             .or_else(|| too_long("flags", self.flags.len(), MAX_FLAGS))
             .or_else(|| self.flags.iter().find_map(|flag| not_a_name("flag", flag)))

@@ -33,6 +33,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
         end_running_ns: row.number::<UInt64Type>("end_running_ns")?,
         prompt: row.text("prompt")?.value(0).to_owned(),
         decision: parse("decision", row.text("decision")?.value(0))?,
+        plan: row.optional_text("plan")?,
         modalities: modalities(&row.list("modalities")?)?,
         draft: draft(row.array::<StructArray>("draft")?)?,
         tokens: self::tokens(&tokens)?,
@@ -173,6 +174,15 @@ impl<'a, P: Parent> Columns<'a, P> {
 
     fn text(&self, name: &str) -> Result<&'a StringArray, Error> {
         self.array(name)
+    }
+
+    /// A text that may be null, and in older minors has no column.
+    fn optional_text(&self, name: &str) -> Result<Option<String>, Error> {
+        let Some(column) = self.parent.column(name) else {
+            return Ok(None);
+        };
+        let values: &StringArray = cast(name, column)?;
+        Ok((!values.is_null(0)).then(|| values.value(0).to_owned()))
     }
 
     /// Bytes that may be null, and in older minors have no column.

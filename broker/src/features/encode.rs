@@ -44,6 +44,10 @@ fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
         ),
         ("prompt", text([window.prompt.as_str()])),
         ("decision", text([window.decision.name()])),
+        (
+            "plan",
+            Arc::new(StringArray::from(vec![window.plan.as_deref()])),
+        ),
         ("modalities", list(modalities(&window.modalities)?)?),
         ("draft", draft(window.draft.as_ref())?),
         ("tokens", list(tokens(&window.tokens)?)?),
@@ -70,7 +74,7 @@ fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
     let fields: Vec<Field> = columns
         .iter()
         .map(|(name, array)| {
-            let nullable = ["draft", "keyframe"].contains(name);
+            let nullable = ["draft", "plan", "keyframe"].contains(name);
             Field::new(*name, array.data_type().clone(), nullable)
         })
         .collect();

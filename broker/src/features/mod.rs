@@ -29,6 +29,9 @@ const SCHEMA_KEY: &str = "msao.schema";
 /// The flag on a window whose least important tokens were dropped to fit a message.
 pub const THINNED: &str = "thinned";
 
+/// The flag on a window that waited for the cloud: its draft was published when it began to wait.
+pub const DEFERRED: &str = "deferred";
+
 /// What a stream senses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -143,6 +146,8 @@ pub struct FeatureWindow {
     pub prompt: String,
     /// What is to become of the window.
     pub decision: Action,
+    /// What that rests on: [`offload::planner::Decision`] as JSON. `None` if nobody weighed it, or the caption has it.
+    pub plan: Option<String>,
     /// One report a stream.
     pub modalities: Vec<ModalityReport>,
     /// The edge's caption, if it wrote one.

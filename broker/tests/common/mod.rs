@@ -57,6 +57,7 @@ pub fn window(seq: u64) -> FeatureWindow {
         end_running_ns: (seq + 1) * 1_000_000_000,
         prompt: "describe".to_owned(),
         decision: Action::Verify,
+        plan: None,
         modalities: vec![
             report(Modality::Video, "front", 0.87),
             report(Modality::Audio, "mic", 1.0),

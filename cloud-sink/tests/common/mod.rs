@@ -73,6 +73,7 @@ pub fn window(seq: u64) -> FeatureWindow {
         end_running_ns: (seq + 1) * 1_000_000_000,
         prompt: "describe".to_owned(),
         decision: Action::Verify,
+        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: "front".to_owned(),

@@ -17,7 +17,6 @@ use gst::prelude::*;
 
 mod contribution;
 mod imp;
-mod keep;
 mod properties;
 mod window;
 

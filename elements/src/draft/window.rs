@@ -8,8 +8,8 @@ use mllm::{CaptionModel, Config, ModalTokens, Modality, Tokens};
 use offload::Action;
 
 use super::contribution::{Contribution, Pace};
-use super::keep::keep;
 use crate::beta;
+use crate::keep::keep;
 
 /// Why a window could not be drafted.
 #[derive(Debug, thiserror::Error)]

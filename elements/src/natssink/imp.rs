@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, LazyLock, Mutex};
 
+use broker::features::DEFERRED;
 use broker::headers::TraceParent;
 use broker::publisher::PublishError;
 use broker::{Caption, Connection, FeatureWindow, Message, Publisher, StreamsConfig};
@@ -12,10 +13,13 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use offload::Action;
 
-use super::properties::{self, Settings};
-use crate::lock;
+use tokio::runtime::Runtime;
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+use super::properties::{self, Settings};
+use super::reporter::Reporter;
+use crate::{feedback, lock};
+
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "msaonatssink",
         gst::DebugColorFlags::empty(),
@@ -25,7 +29,9 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 
 struct Started {
     connection: Connection,
+    runtime: &'static Runtime,
     publisher: Publisher,
+    reporter: Arc<Reporter>,
 }
 
 /// Implementation of [`NatsSink`](super::NatsSink).
@@ -80,25 +86,35 @@ impl NatsSink {
 }
 
 /// The messages about a window: its draft first, then its features.
-fn messages(bytes: &[u8], connection: &Connection) -> Result<Vec<Message>, String> {
-    let mut window = FeatureWindow::decode(bytes).map_err(|error| error.to_string())?;
+fn messages(
+    mut window: FeatureWindow,
+    bytes: &[u8],
+    connection: &Connection,
+) -> Result<Vec<Message>, String> {
     let trace = TraceParent::generate();
     let mut messages = Vec::new();
     if window.decision == Action::Skip {
         return Ok(messages);
     }
-    if let Some(caption) = Caption::draft(&window) {
-        messages.push(Message::caption(&caption, trace).map_err(|error| error.to_string())?);
+    let goes = matches!(window.decision, Action::Verify | Action::Offload);
+    let waited = window.flags.iter().any(|flag| flag == DEFERRED);
+    // The draft of a window that waited is published already.
+    let caption = Caption::draft(&window).filter(|_| !(goes && waited));
+    if let Some(caption) = &caption {
+        messages.push(Message::caption(caption, trace).map_err(|error| error.to_string())?);
     }
-    if window.decision == Action::Keep {
+    if !goes {
         return Ok(messages);
     }
+    // What the cloud need not read is not sent to it.
+    let plan = window.plan.take_if(|_| caption.is_some());
+    let draft = (window.draft).take_if(|_| window.decision == Action::Offload);
     // Before the first connection nobody knows the server's bound.
     let bound = connection.max_payload();
     let thinned = bound > 0
         && bytes.len() > bound
         && window.thin(bound).map_err(|error| error.to_string())?;
-    let payload = if thinned {
+    let payload = if thinned || plan.is_some() || draft.is_some() {
         window.encode().map_err(|error| error.to_string())?
     } else {
         bytes.to_vec()
@@ -173,23 +189,30 @@ impl BaseSinkImpl for NatsSink {
         let settings = lock(&self.settings).clone();
         let (connection, runtime) = settings.nats.open("msaonatssink")?;
         let _within = runtime.enter();
-        let publisher = Publisher::start(
+        let reporter = Reporter::new(self.obj().sink_pad());
+        let publisher = Publisher::start_observed(
             connection.clone(),
             StreamsConfig::default(),
             settings.publisher(),
+            Arc::clone(&reporter) as _,
         )
         .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
         gst::info!(CAT, imp = self, "publishing to {}", connection.url());
         *lock(&self.windows) = 0;
         *lock(&self.started) = Some(Arc::new(Started {
             connection,
+            runtime,
             publisher,
+            reporter,
         }));
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         let started = lock(&self.started).take();
+        if let Some(started) = &started {
+            started.reporter.end();
+        }
         if let Some(pending) = started
             .map(|started| started.publisher.counters().pending)
             .filter(|n| *n > 0)
@@ -224,7 +247,17 @@ impl BaseSinkImpl for NatsSink {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
                 gst::FlowError::Error
             })?;
-            messages(&bytes, &started.connection)
+            let window = FeatureWindow::decode(&bytes).map_err(|error| error.to_string());
+            window.and_then(|window| {
+                let Started {
+                    connection,
+                    runtime,
+                    reporter,
+                    ..
+                } = &*started;
+                reporter.listen(&window.id.rig, connection, runtime);
+                messages(window, &bytes, connection)
+            })
         };
         let messages = messages.map_err(|error| {
             gst::element_imp_error!(self, gst::StreamError::Decode, ("{error}"));
@@ -247,6 +280,9 @@ impl BaseSinkImpl for NatsSink {
                     ("at the end of the stream {pending}")
                 );
             }
+        }
+        if let Some(started) = self.started().filter(|_| feedback::is_wanted(&event)) {
+            (started.reporter).begin(&started.connection, started.runtime);
         }
         self.parent_event(event)
     }

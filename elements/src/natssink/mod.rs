@@ -1,6 +1,8 @@
 //! `msaonatssink`: publishes windows through NATS JetStream.
 //!
-//! A window's draft goes out first, as a caption with status `draft`, then its features.
+//! A window's draft goes out first, as a caption with status `draft`, then its features, if its decision is `verify` or
+//! `offload`. To an element upstream that decides on windows it says what it hears of link and cloud
+//! ([`msao-feedback`](crate::feedback)).
 //! The streaming thread waits for the network only if the queue is full and `on-full` is
 //! `block`. At EOS the sink waits until everything is acknowledged, at most `flush-timeout`.
 //!
@@ -16,6 +18,7 @@ use gst::prelude::*;
 
 mod imp;
 mod properties;
+mod reporter;
 
 pub use properties::OnFull;
 

@@ -136,6 +136,7 @@ impl Encoder {
             prompt: (settings.prompt.clone()).unwrap_or_else(|| self.config.default_prompt.clone()),
             // Until a draft is there to be verified.
             decision: Action::Offload,
+            plan: None,
             modalities: Vec::new(),
             draft: None,
             tokens: Vec::new(),

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 
+use broker::{DraftReport, FeatureWindow, Modality, ModalityReport, Token, WindowId};
 use gst::prelude::*;
 use gstmsao::meta::{Features, MasMeta, Measured};
 use mas::{Meter, MeterSettings};
 use ndarray::{Array2, Array3};
+use offload::Action;
 
 pub const MS: u64 = 1_000_000;
 
@@ -279,4 +281,61 @@ pub fn gap(ms: u64) -> gst::Event {
     gst::event::Gap::builder(gst::ClockTime::from_mseconds(ms))
         .duration(gst::ClockTime::from_mseconds(100))
         .build()
+}
+
+pub const EPOCH: ulid::Ulid = ulid::Ulid(7);
+
+/// A window of 49 tokens of a picture, with a draft of this confidence.
+pub fn drafted(seq: u64, confidence: f32) -> FeatureWindow {
+    let stream = "video_0".to_owned();
+    FeatureWindow {
+        id: WindowId {
+            rig: "car-7".parse().unwrap(),
+            epoch: EPOCH,
+            seq,
+        },
+        start_utc_ns: 0,
+        end_utc_ns: 1_000_000_000,
+        start_running_ns: seq * 1_000_000_000,
+        end_running_ns: (seq + 1) * 1_000_000_000,
+        prompt: "describe".to_owned(),
+        decision: Action::Verify,
+        plan: None,
+        modalities: vec![ModalityReport {
+            modality: Modality::Video,
+            stream: stream.clone(),
+            rho: 0.0,
+            gamma: 0.0,
+            beta: 1.0,
+            mas: 0.0,
+            encoder: "encoder".to_owned(),
+            encoder_sha256: "0".repeat(64),
+        }],
+        draft: Some(DraftReport {
+            text: format!("window {seq}"),
+            token_ids: vec![5, 6],
+            logprobs: vec![-0.5, -0.5, -0.5],
+            confidence,
+            model: "draft".to_owned(),
+        }),
+        tokens: (0..49)
+            .map(|position| Token {
+                modality: Modality::Video,
+                stream: stream.clone(),
+                t: 0,
+                y: position / 7,
+                x: position % 7,
+                importance: f32::from(position) / 49.0,
+                scale: 0.01,
+                feature: (0..256).map(|i: i32| (i * 89) as i8).collect(),
+            })
+            .collect(),
+        keyframe: None,
+        tokens_possible: 49,
+        frames_in: 10,
+        frames_kept: 1,
+        flags: vec![],
+        closed_utc_ns: 2_000_000_000,
+        drafted_utc_ns: 2_030_000_000,
+    }
 }

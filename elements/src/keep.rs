@@ -11,7 +11,7 @@ use crate::beta::{self, Betas};
 /// Drops tokens until `most` are left. Streams share them by β, and each keeps those that stand for
 /// all of it: by `saliency`, the draft's attention to the tokens that the model read, or by
 /// importance where that is not known.
-pub(super) fn keep(
+pub(crate) fn keep(
     window: &mut FeatureWindow,
     most: usize,
     saliency: Option<&Saliency>,
@@ -119,6 +119,7 @@ mod tests {
             end_running_ns: 0,
             prompt: "describe".to_owned(),
             decision: Action::Offload,
+            plan: None,
             modalities: vec![report("front"), report("rear"), report("mic")],
             draft: None,
             tokens: (tokens.iter())
