@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use broker::captions::{self, Captions, From};
 use broker::connect::AtStart;
 use broker::deliver::Observer;
+use broker::features::DEFERRED;
 use broker::headers::TraceParent;
 use broker::status::{self, AnyStatus};
 use broker::{
@@ -39,8 +40,9 @@ use crate::runtime;
 const TICK: Duration = Duration::from_millis(5);
 /// How long broker and cloud may take to be there.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of a token on the wire, beside its features: scale, importance, place and names, about.
-const TOKEN_BYTES: usize = 40;
+/// Of a token on the wire beside its features, and about what a window's caption and the headers of both take.
+const TOKEN_BYTES: usize = 34;
+const CAPTION_BYTES: usize = 4_000;
 
 /// Options of the edge process.
 #[derive(Args)]
@@ -100,6 +102,8 @@ struct Known {
     /// Windows by number, and when each arrived.
     windows: BTreeMap<u64, (Instant, Record)>,
     heartbeats: u64,
+    /// The message of a window that waited, until it arrived: they go one at a time, beside what is live.
+    going: Option<String>,
 }
 
 impl State {
@@ -112,14 +116,10 @@ impl State {
     }
 
     fn heard(&self, status: &broker::CloudStatus) {
-        let rate = if status.last_ms > 0.0 {
-            1e3 / status.last_ms
-        } else {
-            0.0
-        };
         let queue = u32::try_from(status.queue).unwrap_or(u32::MAX);
         let now = self.now();
         let mut known = self.lock();
+        let rate = status.service_rate;
         known.planner.heartbeat(now, &status.worker, queue, rate);
         known.heartbeats += 1;
     }
@@ -157,21 +157,56 @@ impl Observer for State {
 
     fn stored(&self, id: &str) {
         let now = self.now();
-        self.lock().planner.acknowledged(now, id);
+        let mut known = self.lock();
+        known.planner.acknowledged(now, id);
+        known.going.take_if(|going| going == id);
     }
 
     fn lost(&self, id: &str) {
-        self.lock().planner.lost(id);
+        let mut known = self.lock();
+        known.planner.lost(id);
+        known.going.take_if(|going| going == id);
     }
 }
 
-/// A window that waits until it can be sent.
-struct Waiting {
-    about: Window,
+/// A window that was looked at.
+struct OnItsWay {
     item: usize,
     looked: Looked,
     id: WindowId,
     closed: OffsetDateTime,
+    /// It had to wait until it could be sent.
+    waited: bool,
+}
+
+/// What becomes of a window.
+struct Decided {
+    action: Action,
+    /// Tokens that it may have.
+    tokens: usize,
+    /// The decision, as it travels.
+    plan: Option<String>,
+}
+
+impl std::convert::From<&Decision> for Decided {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            action: decision.action,
+            tokens: match decision.payload {
+                Planned::Features { tokens } => tokens as usize,
+                Planned::Nothing | Planned::Keyframe => usize::MAX,
+            },
+            plan: serde_json::to_string(decision).ok(),
+        }
+    }
+}
+
+fn decide(planner: &mut Runtime, now: Duration, method: Method, about: Window) -> Decision {
+    if method.drafts {
+        planner.decide(now, about)
+    } else {
+        planner.decide_undrafted(now, about)
+    }
 }
 
 struct Edge {
@@ -184,7 +219,7 @@ struct Edge {
     rig: Rig,
     epoch: Ulid,
     next: u64,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<OnItsWay>,
 }
 
 impl Edge {
@@ -206,6 +241,7 @@ impl Edge {
                 planner: Runtime::new(settings)?,
                 windows: BTreeMap::new(),
                 heartbeats: 0,
+                going: None,
             }),
         });
         let connect = ConnectConfig {
@@ -291,14 +327,20 @@ impl Edge {
 
     fn send_waiting(&mut self) -> Result<()> {
         let now = self.state.now();
-        if self.waiting.is_empty() || !self.state.lock().planner.has_room(now) {
-            return Ok(());
-        }
-        let Some(waiting) = self.waiting.pop_front() else {
-            return Ok(());
+        let decision = {
+            let mut known = self.state.lock();
+            let Some(oldest) = self.waiting.front() else {
+                return Ok(());
+            };
+            if known.going.is_some() || !known.planner.has_room(now) {
+                return Ok(());
+            }
+            decide(&mut known.planner, now, self.method, self.about(oldest)?)
         };
-        let decision = self.state.lock().planner.decide(now, waiting.about);
-        self.carry_out(waiting, decision.action, tokens(&decision))
+        match self.waiting.pop_front() {
+            Some(window) => self.carry_out(window, Decided::from(&decision)),
+            None => Ok(()),
+        }
     }
 
     fn window(&mut self, item: usize, raw: &Raw, (arrived, due): (Instant, f64)) -> Result<()> {
@@ -331,70 +373,68 @@ impl Edge {
             cloud: None,
         };
         self.state.lock().windows.insert(id.seq, (arrived, record));
-        let mut waiting = Waiting {
-            about: self.about(id.seq, &looked),
+        let window = OnItsWay {
             item,
             looked,
             id,
             closed,
+            waited: false,
         };
-        let (action, tokens) = if !self.method.has_cloud() {
-            (Action::Keep, 0)
-        } else if !self.method.plans {
-            (Action::Offload, usize::MAX)
-        } else {
-            waiting.about = self.priced(&waiting)?;
-            let (now, about) = (self.state.now(), waiting.about);
+        let decided = if self.method.plans {
+            let about = self.about(&window)?;
+            let now = self.state.now();
             let mut known = self.state.lock();
-            known.planner.took(Stage::Encode, waiting.looked.encoding);
-            known.planner.took(Stage::Draft, waiting.looked.drafting);
-            let decision = if self.method.drafts {
-                known.planner.decide(now, about)
-            } else {
-                known.planner.offloads(now, about)
-            };
-            (decision.action, tokens(&decision))
+            let planner = &mut known.planner;
+            planner.took(Stage::Encode, window.looked.encoding);
+            planner.took(Stage::Draft, window.looked.drafting);
+            Decided::from(&decide(planner, now, self.method, about))
+        } else {
+            Decided {
+                action: match self.method.has_cloud() {
+                    true => Action::Offload,
+                    false => Action::Keep,
+                },
+                tokens: usize::MAX,
+                plan: None,
+            }
         };
-        self.carry_out(waiting, action, tokens)
+        self.carry_out(window, decided)
     }
 
-    /// What the planner is told of a window, but for the bytes beside its tokens.
-    fn about(&self, seq: u64, looked: &Looked) -> Window {
+    /// The window as the planner sees it.
+    fn about(&self, window: &OnItsWay) -> Result<Window> {
+        let OnItsWay { looked, .. } = window;
         let confidence = looked.draft().map_or(0.0, |draft| draft.confidence());
         let width = looked.encoded.tokens.present().next();
         let width = width.map_or(0, |(_, tokens)| tokens.features.ncols());
-        Window {
-            seq,
+        let bare = self.published(window, &Chosen::nothing()).encode()?.len();
+        Ok(Window {
+            seq: window.id.seq,
             empty: false,
             confidence: confidence.into(),
             draft_left: 0.0,
             tokens: self.maker.most(looked) as u32,
             token_bytes: (width + TOKEN_BYTES) as u32,
-            fixed_bytes: 0,
+            // Whatever is decided, the draft's caption goes.
+            fixed_bytes: (bare + CAPTION_BYTES) as u32,
             caption_bytes: 0,
             keyframe_bytes: None,
-        }
-    }
-
-    /// The same, with those of the window without tokens, and of its draft's caption.
-    fn priced(&self, waiting: &Waiting) -> Result<Window> {
-        let bare = self.maker.window(
-            waiting.id.clone(),
-            waiting.closed,
-            &self.items[waiting.item],
-            &waiting.looked,
-            &Chosen::nothing(),
-        );
-        let caption = draft_message(&bare)?;
-        Ok(Window {
-            fixed_bytes: message(&bare)?.wire_len() as u32,
-            caption_bytes: caption.map_or(0, |message| message.wire_len() as u32),
-            ..waiting.about
         })
     }
 
-    fn carry_out(&mut self, waiting: Waiting, action: Action, tokens: usize) -> Result<()> {
-        let seq = waiting.id.seq;
+    fn published(&self, window: &OnItsWay, chosen: &Chosen) -> FeatureWindow {
+        let item = &self.items[window.item];
+        let id = window.id.clone();
+        let mut made = (self.maker).window(id, window.closed, item, &window.looked, chosen);
+        if window.waited {
+            made.flags.push(DEFERRED.to_owned());
+        }
+        made
+    }
+
+    fn carry_out(&mut self, mut window: OnItsWay, decided: Decided) -> Result<()> {
+        let seq = window.id.seq;
+        let action = decided.action;
         {
             let mut known = self.state.lock();
             if let Some((arrived, record)) = known.windows.get_mut(&seq) {
@@ -409,48 +449,49 @@ impl Edge {
                 }
             }
         }
-        match action {
-            Action::Defer => self.waiting.push_back(waiting),
-            Action::Keep | Action::Skip => {
-                let bare = Chosen::nothing();
-                let item = &self.items[waiting.item];
-                let Waiting { looked, .. } = &waiting;
-                let window =
-                    self.maker
-                        .window(waiting.id.clone(), waiting.closed, item, looked, &bare);
-                let caption = draft_message(&window)?;
-                self.publish(seq, caption)?;
-            }
-            Action::Verify | Action::Offload => self.send(waiting, action, tokens)?,
+        if matches!(action, Action::Verify | Action::Offload) {
+            return self.send(&window, decided);
+        }
+        let mut made = self.published(&window, &Chosen::nothing());
+        (made.decision, made.plan) = (action, decided.plan);
+        self.publish(seq, draft_message(&made)?)?;
+        if action == Action::Defer {
+            window.waited = true;
+            self.waiting.push_back(window);
         }
         Ok(())
     }
 
-    /// Sends a window, with its draft if it is to be verified.
-    fn send(&mut self, waiting: Waiting, action: Action, tokens: usize) -> Result<()> {
-        let item = &self.items[waiting.item];
-        let Waiting {
-            looked, id, closed, ..
-        } = waiting;
-        let seq = id.seq;
-        let chosen = self.maker.choose(item, &looked, tokens)?;
-        let mut window = self.maker.window(id, closed, item, &looked, &chosen);
-        window.decision = action;
-        let caption = draft_message(&window)?;
-        if action == Action::Offload {
-            window.draft = None;
-        }
-        if let Some((_, record)) = self.state.lock().windows.get_mut(&seq) {
-            let counts = chosen.counts();
-            for modality in mllm::Modality::ALL {
-                let count = *counts.get(modality);
-                record.tokens.insert(modality.to_string(), count);
+    /// Sends a window, with its draft if it is to be verified, and its caption if that did not go when it began to wait.
+    fn send(&mut self, window: &OnItsWay, decided: Decided) -> Result<()> {
+        let seq = window.id.seq;
+        let item = &self.items[window.item];
+        let chosen = self.maker.choose(item, &window.looked, decided.tokens)?;
+        let mut made = self.published(window, &chosen);
+        (made.decision, made.plan) = (decided.action, decided.plan);
+        let caption = if window.waited {
+            None
+        } else {
+            draft_message(&made)?
+        };
+        made.plan.take_if(|_| caption.is_some());
+        made.draft.take_if(|_| decided.action == Action::Offload);
+        let payload = made.encode()?;
+        let features = Message::features(&made, payload, TraceParent::generate());
+        {
+            let mut known = self.state.lock();
+            known.going = window.waited.then(|| features.id().to_owned());
+            if let Some((_, record)) = known.windows.get_mut(&seq) {
+                let counts = chosen.counts();
+                for modality in mllm::Modality::ALL {
+                    let count = *counts.get(modality);
+                    record.tokens.insert(modality.to_string(), count);
+                }
+                record.keyframe = made.keyframe.is_some();
+                record.verified = made.draft.is_some();
             }
-            record.keyframe = window.keyframe.is_some();
-            record.verified = window.draft.is_some();
         }
-        let features = message(&window)?;
-        self.publish(seq, [features].into_iter().chain(caption))
+        self.publish(seq, caption.into_iter().chain([features]))
     }
 
     fn publish(&self, seq: u64, messages: impl IntoIterator<Item = Message>) -> Result<()> {
@@ -465,19 +506,6 @@ impl Edge {
     }
 }
 
-/// Tokens that a decision allows.
-fn tokens(decision: &Decision) -> usize {
-    match decision.payload {
-        Planned::Features { tokens } => tokens as usize,
-        Planned::Nothing | Planned::Keyframe => usize::MAX,
-    }
-}
-
-fn message(window: &FeatureWindow) -> Result<Message> {
-    let payload = window.encode()?;
-    Ok(Message::features(window, payload, TraceParent::generate()))
-}
-
 fn draft_message(window: &FeatureWindow) -> Result<Option<Message>> {
     let Some(caption) = Caption::draft(window) else {
         return Ok(None);
@@ -489,7 +517,8 @@ fn draft_message(window: &FeatureWindow) -> Result<Option<Message>> {
 async fn listen(mut captions: Captions, state: Arc<State>) {
     loop {
         match captions.next().await {
-            Ok(caption) if caption.revision > 0 => state.answered(&caption),
+            Ok(caption) if caption.latency_ms.cloud.is_some() => state.answered(&caption),
+            // The edge's own.
             Ok(_) => {}
             Err(error) => tracing::error!("a caption is passed over: {error}"),
         }

@@ -187,6 +187,7 @@ impl Maker {
             } else {
                 Action::Offload
             },
+            plan: None,
             modalities: looked.encoded.reports(&chosen.betas),
             draft: draft
                 .filter(|_| drafts)

@@ -201,10 +201,18 @@ impl Chart<'_> {
             let decades = (high / low).log10().round() as i32;
             return (0..=decades).map(|n| low * 10_f64.powi(n)).collect();
         }
-        (0..=5)
-            .map(|n| low + (high - low) * f64::from(n) / 5.0)
-            .collect()
+        let step = step(high / 5.0);
+        let count = ((high - low) / step).floor() as i32;
+        (0..=count).map(|n| low + step * f64::from(n)).collect()
     }
+}
+
+/// 1, 2 or 5 times a power of ten: the least that is not below `least`.
+fn step(least: f64) -> f64 {
+    let power = 10_f64.powf(least.log10().floor());
+    let round = [1.0, 2.0, 5.0, 10.0].map(|n| n * power);
+    let fits = round.into_iter().find(|step| *step >= least);
+    fits.unwrap_or(10.0 * power)
 }
 
 /// Three digits that count.
@@ -244,6 +252,11 @@ mod tests {
             assert!(!none.contains("NaN") && !none.contains("inf"), "{none}");
         }
         assert!(chart(true, vec![vec![0.0, 5.0]]).contains("b, g: 5<"));
+    }
+
+    #[test]
+    fn steps_are_round() {
+        assert_eq!([0.03, 1.0, 17.0, 60.0].map(step), [0.05, 1.0, 20.0, 100.0]);
     }
 
     #[test]
