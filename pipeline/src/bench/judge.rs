@@ -1,9 +1,9 @@
 //! What the cloud would have said of the windows that stayed on the edge.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use mllm::{Agreement, CaptionModel, ModalTokens, Options, Tokens};
 use offload::planner;
 
@@ -14,71 +14,62 @@ use super::windows::{Item, Raw};
 
 /// Judges drafts as the cloud's worker does, apart from any run.
 pub struct Judge<'a> {
-    full: CaptionModel,
-    agreement: Agreement,
-    edge: &'a Path,
-    folder: &'a Path,
-    items: &'a [Item],
-    options: Options,
+    /// Folders of the edge model and of the full model.
+    pub models: (&'a Path, &'a Path),
+    /// Where the items' files lie.
+    pub folder: &'a Path,
+    /// All items.
+    pub items: &'a [Item],
+    /// How models run.
+    pub options: Options,
 }
 
-impl<'a> Judge<'a> {
-    /// Loads the full model in `cloud`; windows lie in `folder`.
+impl Judge<'_> {
+    /// Whether the cloud would have changed the draft of each item whose window stayed in `records`, had it been sent with as
+    /// many tokens as are worth sending.
     ///
     /// # Errors
-    /// The model cannot be loaded, or has no margin of agreement.
-    pub fn load(
-        (edge, cloud): (&'a Path, &Path),
-        folder: &'a Path,
-        items: &'a [Item],
-        options: Options,
-    ) -> Result<Self> {
-        let full = CaptionModel::load(cloud, options)?;
-        let margin = full.config().agreement_margin;
-        let margin = margin.context("the full model has no agreement_margin: calibrate it")?;
-        Ok(Self {
-            full,
-            agreement: Agreement::Margin(margin),
-            edge,
-            folder,
-            items,
-            options,
+    /// A model cannot be loaded or fails.
+    pub fn changed(&self, method: Method, records: &[Record]) -> Result<HashMap<usize, bool>> {
+        let kept = records.iter().filter(|record| stayed(record));
+        let items: BTreeSet<usize> = kept.map(|record| record.item).collect();
+        let items: Vec<usize> = items.into_iter().collect();
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let share = items.len().div_ceil(cores).max(1);
+        std::thread::scope(|scope| {
+            let parts = items.chunks(share);
+            let threads: Vec<_> = parts
+                .map(|part| scope.spawn(|| self.judged(method, part)))
+                .collect();
+            let mut changed = HashMap::new();
+            for thread in threads {
+                match thread.join() {
+                    Ok(part) => changed.extend(part?),
+                    Err(_) => bail!("judging a draft has panicked"),
+                }
+            }
+            Ok(changed)
         })
     }
 
-    /// Tokens of text that the full model reads for an item before it writes.
-    ///
-    /// # Errors
-    /// The prompt cannot be read.
-    pub fn prompt_length(&self, item: usize) -> Result<usize> {
-        Ok(self.full.prompt_length(&self.items[item].prompt)?)
-    }
-
-    /// Whether the cloud would have changed the draft of each of the records that `stayed`, had it been sent with as many
-    /// tokens as are worth sending.
-    ///
-    /// # Errors
-    /// A model fails.
-    pub fn changed(&mut self, method: Method, records: &[Record]) -> Result<HashMap<usize, bool>> {
+    fn judged(&self, method: Method, items: &[usize]) -> Result<Vec<(usize, bool)>> {
         let least = planner::Settings::default().min_tokens as usize;
-        let mut maker = Maker::load(method, self.edge, self.options, least)?;
-        let mut changed = HashMap::new();
-        for record in records.iter().filter(|record| stayed(record)) {
-            if changed.contains_key(&record.item) {
-                continue;
-            }
-            let item = &self.items[record.item];
+        let mut maker = Maker::load(method, self.models.0, self.options, least)?;
+        let mut full = CaptionModel::load(self.models.1, self.options)?;
+        let margin = full.config().agreement_margin;
+        let margin = margin.context("the full model has no agreement_margin: calibrate it")?;
+        let judge = |number: &usize| {
+            let item = &self.items[*number];
             let looked = maker.look(item, &Raw::read(self.folder, item)?)?;
             let chosen = maker.choose(item, &looked, maker.most(&looked))?;
             let draft = looked.draft().context("a kept window has a draft")?;
-            let tokens = kept(&looked, &chosen);
-            let verified =
-                self.full
-                    .verify(&tokens, &item.prompt, &draft.token_ids, self.agreement)?;
+            let (tokens, ids) = (kept(&looked, &chosen), &draft.token_ids);
+            let rule = Agreement::Margin(margin);
+            let verified = full.verify(&tokens, &item.prompt, ids, rule)?;
             let confirmed = verified.whole && verified.caption.text == draft.text;
-            changed.insert(record.item, !confirmed);
-        }
-        Ok(changed)
+            Ok((*number, !confirmed))
+        };
+        items.iter().map(judge).collect()
     }
 }
 

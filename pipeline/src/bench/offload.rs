@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Args;
 use link::Mode;
-use mllm::{Options, Provider};
+use mllm::{CaptionModel, Options, Provider};
 use offload::thresholds;
 use serde_json::json;
 
@@ -17,8 +17,8 @@ use super::measure::{self, Cell};
 use super::methods::{METHODS, Method};
 use super::pooled::Pooled;
 use super::protocol::Record;
-use super::run::{Run, Setting, run};
-use super::windows::{self, Item};
+use super::run::{Passed, Run, Setting, run};
+use super::windows;
 use super::{bars, plot, table};
 use crate::{output, runtime};
 
@@ -92,21 +92,19 @@ pub fn run_all(arguments: &Arguments) -> Result<()> {
         provider: Provider::Cpu,
         threads: 1,
     };
-    let folder = arguments.windows.parent().unwrap_or(Path::new(""));
-    let models = (
-        arguments.edge_model.as_path(),
-        arguments.cloud_model.as_path(),
-    );
-    let mut judge = Judge::load(models, folder, &items, options)?;
+    let judge = Judge {
+        models: (&arguments.edge_model, &arguments.cloud_model),
+        folder: arguments.windows.parent().unwrap_or(Path::new("")),
+        items: &items,
+        options,
+    };
+    let full = CaptionModel::load(&arguments.cloud_model, options)?;
+    let prompts = items.iter().map(|item| full.prompt_length(&item.prompt));
+    let prompts: Vec<usize> = prompts.collect::<Result<_, _>>()?;
     let (mut cells, mut pooled) = (Vec::new(), Vec::new());
     for (method, run) in methods.iter().zip(&runs) {
-        cells.extend(figures(
-            *method,
-            run,
-            (&setting, &items),
-            &mut judge,
-            flops.as_ref(),
-        )?);
+        let flops = flops.as_ref().map(|flops| (flops, prompts.as_slice()));
+        cells.extend(figures(*method, run, &setting, &judge, flops)?);
         let records: Vec<Record> = run.passed.iter().flat_map(|p| p.records.clone()).collect();
         pooled.push(Pooled::of(method.name, &records, &items, run.memory));
     }
@@ -164,12 +162,13 @@ pub fn run_all(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The figures of a method on each link; `flops` come with the length of each item's prompt.
 fn figures(
     method: Method,
     run: &Run,
-    (setting, items): (&Setting<'_>, &[Item]),
-    judge: &mut Judge<'_>,
-    flops: Option<&Flops>,
+    setting: &Setting<'_>,
+    judge: &Judge<'_>,
+    flops: Option<(&Flops, &[usize])>,
 ) -> Result<Vec<Cell>> {
     let records: Vec<Record> = run.passed.iter().flat_map(|p| p.records.clone()).collect();
     let changed = (method.plans && method.drafts)
@@ -177,22 +176,19 @@ fn figures(
         .transpose()?;
     let mut cells = Vec::new();
     for (link, passed) in setting.links.iter().zip(&run.passed) {
-        let of = |record: &Record, flops: &Flops| -> Result<f64> {
-            Ok(flops.of(record, judge.prompt_length(record.item)?))
+        let Passed { records, bytes_up } = passed;
+        let of = |(flops, prompts): (&Flops, &[usize])| {
+            let of = |record: &Record| flops.of(record, prompts[record.item]);
+            records.iter().map(of).collect()
         };
-        let flops = flops.map(|flops| passed.records.iter().map(|r| of(r, flops)).collect());
         let context = measure::Context {
-            items,
+            items: judge.items,
             changed: changed.as_ref(),
-            bytes_up: passed.bytes_up,
+            bytes_up: *bytes_up,
             outages: &link.outages,
-            flops: flops.transpose()?,
+            flops: flops.map(of),
         };
-        cells.push(measure::cell(
-            (method.name, link.name),
-            &passed.records,
-            &context,
-        ));
+        cells.push(measure::cell((method.name, link.name), records, &context));
     }
     Ok(cells)
 }

@@ -72,7 +72,7 @@ fn each_method_captions_the_same_windows_in_its_own_way() {
             "--methods",
             "cloud only,edge only,layer split,no speculation,MSAO",
         ])
-        .args(["--seconds", "1.8", "--pace", "300", "--windows"])
+        .args(["--seconds", "0.9", "--pace", "150", "--windows"])
         .arg(folder.path().join("items.jsonl"))
         .arg("--flops")
         .arg(folder.path().join("flops.json"))
