@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens clean
+.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens bench-offload clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -26,7 +26,7 @@ lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-bench: build bench-gate bench-tokens bench-cost ## timings of each stage on this machine, and what MAS finds, keeps and costs
+bench: build bench-gate bench-tokens bench-cost bench-offload ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -50,6 +50,9 @@ bench-cost: setup ## what MAS costs: share of time and operations, cameras a cor
 bench-tokens: setup ## which tokens MAS keeps, and beta, against other choices; FLICKR=, DAQUAR=, SOUNDS= for more data
 	cargo build --release -p mllm --example evaluate
 	$(ENV) bench/tokens.sh
+
+bench-offload: build ## MSAO against cloud only, edge only, layer split and others, on six links; QUICK=1 for a short one
+	$(ENV) bench/offload.sh $(if $(QUICK),--quick)
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

@@ -3,8 +3,13 @@
 What is counted of a graph: Conv, MatMul, Gemm and MatMulNBits (as if its weights were not quantised), with the shapes
 that the graph has when it runs on one picture; attention and the linear layers of a decoder by token. What is not:
 activations, normalisation, softmax, resizing, look-ups.
+
+    python bench/flops.py --edge EDGE_MODEL --cloud FULL_MODEL
+
+writes as JSON what `msao bench offload` counts by.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -93,3 +98,22 @@ def of(edge, cloud, tokens):
     trunk = convolutions(edge / "vision_trunk.onnx", (1, 24, 56, 56))
     return {"probe": probe, "trunk": trunk, "draft": read(edge, length), "verify": read(cloud, length),
             "formulas": formulas()}
+
+
+def parts(edge, cloud):
+    """Of the image encoder a picture, and of the full model: a token through each projector and through the decoder's linear
+    layers, and for each token that a token looks at."""
+    probe = convolutions(edge / "vision_probe.onnx", (1, 3, 224, 224))
+    trunk = convolutions(edge / "vision_trunk.onnx", (1, 24, 56, 56))
+    projector = {"video": "vision", "audio": "audio", "sensor": "sensor"}
+    of_modality = {m: linear(cloud / f"{name}_projector.onnx") for m, name in projector.items()}
+    return {"vision": probe + trunk, "picture": POSITIONS, "projector": of_modality,
+            "token": linear(cloud / "decoder_model_merged.onnx"), "attention": attention(cloud, 1)}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edge", type=Path, required=True)
+    parser.add_argument("--cloud", type=Path, required=True)
+    arguments = parser.parse_args()
+    print(json.dumps({k: v if isinstance(v, dict) else int(v) for k, v in parts(arguments.edge, arguments.cloud).items()}))

@@ -45,8 +45,15 @@ pub trait Observer: fmt::Debug + Send + Sync {
 pub struct Deliverer {
     connection: Connection,
     streams: StreamsConfig,
-    bucket: Mutex<Option<Store>>,
+    bucket: Mutex<Bucket>,
     observer: Option<Arc<dyn Observer>>,
+}
+
+/// The bucket of latest captions, and how often streams were set up.
+#[derive(Debug, Default)]
+struct Bucket {
+    store: Option<Store>,
+    set_ups: u64,
 }
 
 /// Why one attempt failed.
@@ -62,7 +69,7 @@ impl Deliverer {
         Self {
             connection,
             streams,
-            bucket: Mutex::new(None),
+            bucket: Mutex::default(),
             observer: None,
         }
     }
@@ -127,18 +134,31 @@ impl Deliverer {
     }
 
     async fn attempt(&self, message: &Message, stored: &mut bool) -> Result<(), Failure> {
-        let bucket = self.bucket().await?;
+        let (bucket, set_up) = self.bucket().await?;
+        let attempt = self.attempt_on(&bucket, message, stored).await;
+        if let Err(Failure::Other(_)) = attempt {
+            self.forget(set_up).await;
+        }
+        attempt
+    }
+
+    async fn attempt_on(
+        &self,
+        bucket: &Store,
+        message: &Message,
+        stored: &mut bool,
+    ) -> Result<(), Failure> {
         if !*stored {
             self.observe(message).await?;
             *stored = true;
         }
         if message.is_caption {
-            match latest::advance(&bucket, &message.payload).await {
+            match latest::advance(bucket, &message.payload).await {
                 Ok(_) => {}
                 Err(LatestError::Caption(error)) => {
                     tracing::error!(id = message.id, "not made the latest: {error}")
                 }
-                Err(error) => return Err(self.other(error.to_string()).await),
+                Err(error) => return Err(Failure::Other(error.to_string())),
             }
         }
         Ok(())
@@ -178,25 +198,30 @@ impl Deliverer {
             Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                 Err(Failure::Undeliverable)
             }
-            Err(error) => Err(self.other(error.to_string()).await),
+            Err(error) => Err(Failure::Other(error.to_string())),
         }
     }
 
-    /// The bucket, once all streams are set up.
-    async fn bucket(&self) -> Result<Store, Failure> {
+    /// The bucket, once all streams are set up, and the number of that set-up.
+    async fn bucket(&self) -> Result<(Store, u64), Failure> {
         let mut bucket = self.bucket.lock().await;
-        if let Some(bucket) = &*bucket {
-            return Ok(bucket.clone());
+        if let Some(store) = &bucket.store {
+            return Ok((store.clone(), bucket.set_ups));
         }
         let set_up = streams::set_up(&self.connection, &self.streams).await;
-        let set_up = set_up.map_err(|error| Failure::Other(error.to_string()))?;
-        Ok(bucket.insert(set_up).clone())
+        let store = set_up.map_err(|error| Failure::Other(error.to_string()))?;
+        bucket.store = Some(store.clone());
+        bucket.set_ups += 1;
+        Ok((store, bucket.set_ups))
     }
 
-    /// A failure that a new set-up may mend: a server that lost its store has no streams.
-    async fn other(&self, reason: String) -> Failure {
-        *self.bucket.lock().await = None;
-        Failure::Other(reason)
+    /// After a failure a new set-up may help: a server that lost its store has no streams. Only the set-up that failed is
+    /// forgotten: all that wait through an outage fail one by one, and the link is not to carry a set-up for each.
+    async fn forget(&self, set_up: u64) {
+        let mut bucket = self.bucket.lock().await;
+        if bucket.set_ups == set_up {
+            bucket.store = None;
+        }
     }
 }
 

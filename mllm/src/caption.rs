@@ -352,6 +352,20 @@ impl CaptionModel {
         })
     }
 
+    /// How many tokens of text it reads before it writes: those of `prompt`, and the two around them.
+    ///
+    /// # Errors
+    /// [`Error::Prompt`] if the tokenizer can't encode it.
+    pub fn prompt_length(&self, prompt: &str) -> Result<usize> {
+        Ok(self.words(prompt)?.len() + 2)
+    }
+
+    fn words(&self, prompt: &str) -> Result<Vec<u32>> {
+        let encoding = (self.tokenizer.encode_fast(prompt, false))
+            .map_err(|error| Error::Prompt(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
     /// Begins the sequence: video, audio and sensor tokens, `<s>`, prompt, `<a>`.
     fn read(&mut self, tokens: &Tokens, prompt: &str) -> Result<Reading<'_>> {
         let ids = self.prompt(tokens, prompt)?;
@@ -361,9 +375,7 @@ impl CaptionModel {
     /// `<s>`, prompt, `<a>`, for `tokens` that the model can read.
     fn prompt(&self, tokens: &Tokens, prompt: &str) -> Result<Vec<u32>> {
         tokens.check(&self.config)?;
-        let encoding = (self.tokenizer.encode_fast(prompt, false))
-            .map_err(|error| Error::Prompt(error.to_string()))?;
-        let words = encoding.get_ids();
+        let words = self.words(prompt)?;
         if words.len() > LONGEST_PROMPT {
             let length = words.len();
             return Err(Error::Prompt(format!(

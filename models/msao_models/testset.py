@@ -77,8 +77,9 @@ class Writer:
         print(f"{len(self.items)} items in {self.out}")
 
 
-def scenes(writer: Writer, textures: rigs.Textures, count: int) -> None:
-    """Questions about generated scenes, with the sound and the trace that belong to each."""
+def scenes(writer: Writer, textures: rigs.Textures, count: int, captions: bool) -> None:
+    """Questions about generated scenes, with the sound and the trace that belong to each, and captions if these are
+    asked for."""
     made, seed = 0, SEEDS[writer.split]
     while made < count:
         scene = rigs.make_scene(seed, textures)
@@ -89,6 +90,8 @@ def scenes(writer: Writer, textures: rigs.Textures, count: int) -> None:
         window = writer.window(f"scene-{made:05}", scene.frame, sounds, felt)
         asked = [(f"scene {q.kind}", q.text, q.answer, q.about) for q in scene.questions]
         writer.ask(window, asked + writer.senses(sounds, felt))
+        if captions:
+            writer.add(window, "caption", PROMPT, [words.caption(scene.caption, list(sounds), felt)], "video")
         made += 1
 
 
@@ -135,6 +138,7 @@ def main() -> None:
     parser.add_argument("--daquar", type=Path)
     parser.add_argument("--textures", type=Path)
     parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--captions", action="store_true", help="also of scenes: their generator's own")
     parser.add_argument("--photographs", type=int, default=1000)
     parser.add_argument("--rooms", type=int, default=5000)
     parser.add_argument("--questions", type=int, help="at most so many a window, but all of a room's")
@@ -151,7 +155,7 @@ def main() -> None:
         pictures = load_textures(arguments.textures)
     else:
         pictures = data.pictures(arguments.flickr, getattr(data.load(arguments.flickr), split))
-    scenes(writer, rigs.Textures(pictures), arguments.scenes)
+    scenes(writer, rigs.Textures(pictures), arguments.scenes, arguments.captions)
     if arguments.flickr:
         photographs(writer, arguments.flickr, arguments.photographs)
     if arguments.daquar:

@@ -34,6 +34,8 @@ pub struct Settings {
     pub risk: risk::Settings,
     /// Length of a window, 1 ms or more.
     pub window: Duration,
+    /// Whether risk and thresholds move with what the cloud says; else they stay as they begin.
+    pub calibrates: bool,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             link: link::Settings::default(),
             risk: risk::Settings::default(),
             window: Duration::from_secs(1),
+            calibrates: true,
         }
     }
 }
@@ -78,6 +81,7 @@ pub struct Runtime {
     thresholds: Thresholds,
     planner: Planner,
     asked: BTreeMap<u64, Asked>,
+    calibrates: bool,
 }
 
 impl Runtime {
@@ -96,6 +100,7 @@ impl Runtime {
             thresholds: Thresholds::new(settings.thresholds)?,
             planner: Planner::new(settings.planner)?,
             asked: BTreeMap::new(),
+            calibrates: settings.calibrates,
         })
     }
 
@@ -180,7 +185,7 @@ impl Runtime {
     /// Decides on a window, for the first time or after it waited, and moves the threshold of risk.
     pub fn decide(&mut self, now: Duration, window: Window) -> Decision {
         let decision = self.planner.decide(self.inputs(now, window));
-        if decision.action != Action::Defer {
+        if decision.action != Action::Defer && self.calibrates {
             self.thresholds.decided(decision.kept_risk());
         }
         if matches!(decision.action, Action::Verify | Action::Offload) {
@@ -197,7 +202,9 @@ impl Runtime {
             return self.planner.only(inputs, Action::Defer);
         }
         let decision = self.planner.only(inputs, Action::Offload);
-        self.thresholds.decided(0.0);
+        if self.calibrates {
+            self.thresholds.decided(0.0);
+        }
         self.asks(now, &decision);
         decision
     }
@@ -234,6 +241,9 @@ impl Runtime {
             (true, false) => Answer::Corrected,
         };
         self.cloud.answered(answer, work);
+        if !self.calibrates {
+            return true;
+        }
         if asked.draft {
             self.risk
                 .learn(asked.confidence, asked.propensity, !confirmed);
@@ -364,6 +374,24 @@ mod tests {
         assert!(learnt < before);
         assert!(!runtime.answered(ms(280), 3, true, ms(60)));
         assert_eq!(risk(&runtime), learnt);
+    }
+
+    #[test]
+    fn what_does_not_calibrate_stays_as_it_began() {
+        let mut runtime = Runtime::new(Settings {
+            calibrates: false,
+            ..Settings::default()
+        })
+        .unwrap();
+        runtime.connected(ms(0));
+        runtime.heartbeat(ms(0), "a", 0, 20.0);
+        let before = runtime.inputs(ms(0), window(0, 0.3));
+        for seq in 0..50 {
+            runtime.decide(ms(0), window(seq, 0.3));
+            runtime.answered(ms(5000), seq, false, ms(60));
+        }
+        let after = runtime.inputs(ms(0), window(0, 0.3));
+        assert_eq!((after.risk, after.limits), (before.risk, before.limits));
     }
 
     #[test]

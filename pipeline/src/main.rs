@@ -1,6 +1,8 @@
 //! The `msao` program: an edge, a cloud worker, and what shows and checks them.
 
 mod ask;
+#[cfg(feature = "edge")]
+mod bench;
 mod captions;
 mod cloud;
 mod config;
@@ -44,6 +46,9 @@ enum Command {
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
+    /// Measure what MSAO gains against other ways.
+    #[cfg(feature = "edge")]
+    Bench(bench::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
     Doctor(doctor::Arguments),
 }
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {

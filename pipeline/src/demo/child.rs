@@ -39,6 +39,11 @@ impl Msao {
         Ok(Self { name, child, pipe })
     }
 
+    /// Its process id, until it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Asks it to stop; it finishes what it has in hand.
     pub fn ask_to_stop(&mut self) {
         self.pipe = None;

@@ -1,9 +1,9 @@
 //! `msao demo`: broker, cloud and edge on one video, captions as they come, and what was saved.
 
-mod child;
-mod configs;
+pub(crate) mod child;
+pub(crate) mod configs;
 mod jpeg;
-mod nats;
+pub(crate) mod nats;
 mod run;
 mod summary;
 

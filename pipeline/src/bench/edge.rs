@@ -1,0 +1,570 @@
+//! The edge process of the benchmark: windows at a fixed pace, captioned as a method has it.
+//!
+//! It is to be what `msao edge` is from `msaowindow` on, for windows that come from files: the same encoders, models,
+//! choice of tokens, planner, publisher and reader of captions. It drafts on while answers are in flight.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use broker::captions::{self, Captions, From};
+use broker::connect::AtStart;
+use broker::deliver::Observer;
+use broker::features::DEFERRED;
+use broker::headers::TraceParent;
+use broker::status::{self, AnyStatus};
+use broker::{
+    Caption, ConnectConfig, Connection, FeatureWindow, Message, Publisher, PublisherConfig, Rig,
+    StreamsConfig, WindowId,
+};
+use clap::Args;
+use futures::StreamExt;
+use mllm::{Options, Provider};
+use offload::edge::Stage;
+use offload::planner::{Decision, Payload as Planned, Window};
+use offload::runtime::{Runtime, Settings};
+use offload::{Action, planner};
+use time::OffsetDateTime;
+use ulid::Ulid;
+
+use super::maker::{Chosen, Looked, Maker};
+use super::methods::Method;
+use super::protocol::{Ask, Had, Record, Reply};
+use super::windows::{self, Item, Raw};
+use crate::runtime;
+
+/// How often the edge looks whether a window that waits may go, and whether answers have come.
+const TICK: Duration = Duration::from_millis(5);
+/// How long broker and cloud may take to be there.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Of a token on the wire beside its features, and about what a window's caption and the headers of both take.
+const TOKEN_BYTES: usize = 34;
+const CAPTION_BYTES: usize = 4_000;
+
+/// Options of the edge process.
+#[derive(Args)]
+pub struct Arguments {
+    /// Which method.
+    #[arg(long)]
+    method: String,
+    /// items.jsonl.
+    #[arg(long)]
+    windows: PathBuf,
+    /// Folder of the edge model.
+    #[arg(long)]
+    edge_model: PathBuf,
+    /// The broker, as the edge reaches it.
+    #[arg(long)]
+    url: String,
+    /// Seconds between windows.
+    #[arg(long)]
+    pace: f64,
+}
+
+/// Captions windows as asked on standard input, until that ends.
+///
+/// # Errors
+/// A model or a window is not there, or a model fails.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let method = Method::named(&arguments.method);
+    let method = method.with_context(|| format!("there is no method '{}'", arguments.method))?;
+    let runtime = runtime()?;
+    let mut edge = runtime.block_on(Edge::start(arguments, method))?;
+    reply(&Reply::Ready)?;
+    for line in std::io::stdin().lock().lines() {
+        let ask: Ask = serde_json::from_str(&line?)?;
+        reply(&Reply::Windows(edge.windows(ask)?))?;
+    }
+    runtime.shutdown_background();
+    Ok(())
+}
+
+fn reply(reply: &Reply) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, reply)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// What the edge's threads share.
+#[derive(Debug)]
+struct State {
+    begun: Instant,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    planner: Runtime,
+    /// Windows by number, and when each arrived.
+    windows: BTreeMap<u64, (Instant, Record)>,
+    heartbeats: u64,
+    /// The message of a window that waited, until it arrived: they go one at a time, beside what is live.
+    going: Option<String>,
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn heard(&self, status: &broker::CloudStatus) {
+        let queue = u32::try_from(status.queue).unwrap_or(u32::MAX);
+        let now = self.now();
+        let mut known = self.lock();
+        let rate = status.service_rate;
+        known.planner.heartbeat(now, &status.worker, queue, rate);
+        known.heartbeats += 1;
+    }
+
+    /// The cloud's word.
+    fn answered(&self, caption: &Caption) {
+        let now = self.now();
+        let mut known = self.lock();
+        let Known {
+            planner, windows, ..
+        } = &mut *known;
+        let seq = caption.id.seq;
+        let work = caption.latency_ms.cloud.unwrap_or(0.0).max(0.0) / 1e3;
+        let confirmed = caption.status == broker::CaptionStatus::Confirmed;
+        planner.answered(now, seq, confirmed, Duration::from_secs_f64(work));
+        if let Some((arrived, record)) = windows.get_mut(&seq)
+            && record.last.is_none()
+        {
+            record.last = Some(Had {
+                after: arrived.elapsed().as_secs_f64(),
+                text: caption.text.clone(),
+                tokens: caption.tokens as usize,
+            });
+            record.accepted = caption.accepted_tokens.map(|tokens| tokens as usize);
+            record.cloud = Some(work);
+        }
+    }
+}
+
+impl Observer for State {
+    fn sent(&self, id: &str, bytes: usize) {
+        let now = self.now();
+        self.lock().planner.sent(now, id, bytes as u64);
+    }
+
+    fn stored(&self, id: &str) {
+        let now = self.now();
+        let mut known = self.lock();
+        known.planner.acknowledged(now, id);
+        known.going.take_if(|going| going == id);
+    }
+
+    fn lost(&self, id: &str) {
+        let mut known = self.lock();
+        known.planner.lost(id);
+        known.going.take_if(|going| going == id);
+    }
+}
+
+/// A window that was looked at.
+struct OnItsWay {
+    item: usize,
+    looked: Looked,
+    id: WindowId,
+    closed: OffsetDateTime,
+    /// It had to wait until it could be sent.
+    waited: bool,
+}
+
+/// What becomes of a window.
+struct Decided {
+    action: Action,
+    /// Tokens that it may have.
+    tokens: usize,
+    /// The decision, as it travels.
+    plan: Option<String>,
+}
+
+impl std::convert::From<&Decision> for Decided {
+    fn from(decision: &Decision) -> Self {
+        Self {
+            action: decision.action,
+            tokens: match decision.payload {
+                Planned::Features { tokens } => tokens as usize,
+                Planned::Nothing | Planned::Keyframe => usize::MAX,
+            },
+            plan: serde_json::to_string(decision).ok(),
+        }
+    }
+}
+
+fn decide(planner: &mut Runtime, now: Duration, method: Method, about: Window) -> Decision {
+    if method.drafts {
+        planner.decide(now, about)
+    } else {
+        planner.decide_undrafted(now, about)
+    }
+}
+
+struct Edge {
+    method: Method,
+    items: Vec<Item>,
+    folder: PathBuf,
+    maker: Maker,
+    state: Arc<State>,
+    publisher: Publisher,
+    rig: Rig,
+    epoch: Ulid,
+    next: u64,
+    waiting: VecDeque<OnItsWay>,
+}
+
+impl Edge {
+    async fn start(arguments: &Arguments, method: Method) -> Result<Self> {
+        let options = Options {
+            provider: Provider::Cpu,
+            threads: 1,
+        };
+        let settings = Settings {
+            window: Duration::from_secs_f64(arguments.pace),
+            calibrates: method.calibrates,
+            ..Settings::default()
+        };
+        let least = planner::Settings::default().min_tokens as usize;
+        let maker = Maker::load(method, &arguments.edge_model, options, least)?;
+        let state = Arc::new(State {
+            begun: Instant::now(),
+            known: Mutex::new(Known {
+                planner: Runtime::new(settings)?,
+                windows: BTreeMap::new(),
+                heartbeats: 0,
+                going: None,
+            }),
+        });
+        let connect = ConnectConfig {
+            url: arguments.url.clone(),
+            ..ConnectConfig::default()
+        };
+        let connection = Connection::open(&connect, AtStart::Fail).await?;
+        let rig: Rig = "bench".parse()?;
+        let streams = StreamsConfig::default();
+        let captions = captions::subscribe(&connection, &streams, Some(&rig), From::Now).await?;
+        tokio::spawn(listen(captions, Arc::clone(&state)));
+        tokio::spawn(heartbeats(connection.clone(), Arc::clone(&state)));
+        tokio::spawn(contact(connection.clone(), Arc::clone(&state)));
+        let observer: Arc<dyn Observer> = Arc::clone(&state) as _;
+        let config = PublisherConfig::default();
+        let publisher = Publisher::start_observed(connection, streams, config, observer)?;
+        if method.has_cloud() {
+            cloud_is_there(&state).await?;
+        }
+        let folder = arguments.windows.parent();
+        Ok(Self {
+            method,
+            items: windows::items(&arguments.windows)?,
+            folder: folder.map(Into::into).unwrap_or_default(),
+            maker,
+            state,
+            publisher,
+            rig,
+            epoch: Ulid::generate(),
+            next: 0,
+            waiting: VecDeque::new(),
+        })
+    }
+
+    /// Captions windows, and waits for the cloud's word on those that were sent.
+    fn windows(&mut self, ask: Ask) -> Result<Vec<Record>> {
+        let first = self.next;
+        let mut raw = self.raw(ask.first)?;
+        let begun = Instant::now();
+        for number in 0..ask.count {
+            let due = ask.pace * number as f64;
+            let arrived = begun + Duration::from_secs_f64(due);
+            self.send_waiting_until(arrived, || false)?;
+            let item = (ask.first + number) % self.items.len();
+            self.window(item, &raw, (arrived, due))?;
+            // Reading files is no part of what a window takes.
+            raw = self.raw(ask.first + number + 1)?;
+        }
+        let patience = Instant::now() + Duration::from_secs_f64(ask.patience);
+        let state = Arc::clone(&self.state);
+        let all_there = || {
+            let known = state.lock();
+            let mut windows = known.windows.range(first..);
+            windows.all(|(_, (_, record))| record.last.is_some())
+        };
+        self.send_waiting_until(patience, all_there)?;
+        // What is still on its way up belongs to these windows.
+        let left = patience.saturating_duration_since(Instant::now());
+        if let Err(pending) = self.publisher.flush(left) {
+            tracing::warn!("when the time was over {pending}");
+        }
+        self.waiting.clear();
+        let windows = std::mem::take(&mut self.state.lock().windows);
+        Ok(windows.into_values().map(|(_, record)| record).collect())
+    }
+
+    fn raw(&self, number: usize) -> Result<Raw> {
+        Raw::read(&self.folder, &self.items[number % self.items.len()])
+    }
+
+    /// Sends windows that wait as there is room, until it is time or `done`.
+    fn send_waiting_until(&mut self, time: Instant, done: impl Fn() -> bool) -> Result<()> {
+        while !done() {
+            self.send_waiting()?;
+            let left = time.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(TICK));
+        }
+        Ok(())
+    }
+
+    fn send_waiting(&mut self) -> Result<()> {
+        let now = self.state.now();
+        let decision = {
+            let mut known = self.state.lock();
+            let Some(oldest) = self.waiting.front() else {
+                return Ok(());
+            };
+            if known.going.is_some() || !known.planner.has_room(now) {
+                return Ok(());
+            }
+            decide(&mut known.planner, now, self.method, self.about(oldest)?)
+        };
+        match self.waiting.pop_front() {
+            Some(window) => self.carry_out(window, Decided::from(&decision)),
+            None => Ok(()),
+        }
+    }
+
+    fn window(&mut self, item: usize, raw: &Raw, (arrived, due): (Instant, f64)) -> Result<()> {
+        let id = WindowId {
+            rig: self.rig.clone(),
+            epoch: self.epoch,
+            seq: self.next,
+        };
+        self.next += 1;
+        let closed = OffsetDateTime::now_utc() - arrived.elapsed();
+        let looked = self.maker.look(&self.items[item], raw)?;
+        let draft = looked.draft().filter(|_| self.method.drafts);
+        let had = draft.map(|draft| Had {
+            after: arrived.elapsed().as_secs_f64(),
+            text: draft.text.clone(),
+            tokens: draft.token_ids.len(),
+        });
+        let record = Record {
+            item,
+            arrived: due,
+            decision: String::new(),
+            deferred: false,
+            draft: had,
+            last: None,
+            accepted: None,
+            tokens: BTreeMap::new(),
+            keyframe: false,
+            verified: false,
+            bytes: 0,
+            cloud: None,
+        };
+        self.state.lock().windows.insert(id.seq, (arrived, record));
+        let window = OnItsWay {
+            item,
+            looked,
+            id,
+            closed,
+            waited: false,
+        };
+        let decided = if self.method.plans {
+            let about = self.about(&window)?;
+            let now = self.state.now();
+            let mut known = self.state.lock();
+            let planner = &mut known.planner;
+            planner.took(Stage::Encode, window.looked.encoding);
+            planner.took(Stage::Draft, window.looked.drafting);
+            Decided::from(&decide(planner, now, self.method, about))
+        } else {
+            Decided {
+                action: match self.method.has_cloud() {
+                    true => Action::Offload,
+                    false => Action::Keep,
+                },
+                tokens: usize::MAX,
+                plan: None,
+            }
+        };
+        self.carry_out(window, decided)
+    }
+
+    /// The window as the planner sees it.
+    fn about(&self, window: &OnItsWay) -> Result<Window> {
+        let OnItsWay { looked, .. } = window;
+        let confidence = looked.draft().map_or(0.0, |draft| draft.confidence());
+        let width = looked.encoded.tokens.present().next();
+        let width = width.map_or(0, |(_, tokens)| tokens.features.ncols());
+        let bare = self.published(window, &Chosen::nothing()).encode()?.len();
+        Ok(Window {
+            seq: window.id.seq,
+            empty: false,
+            confidence: confidence.into(),
+            draft_left: 0.0,
+            tokens: self.maker.most(looked) as u32,
+            token_bytes: (width + TOKEN_BYTES) as u32,
+            // Whatever is decided, the draft's caption goes.
+            fixed_bytes: (bare + CAPTION_BYTES) as u32,
+            caption_bytes: 0,
+            keyframe_bytes: None,
+        })
+    }
+
+    fn published(&self, window: &OnItsWay, chosen: &Chosen) -> FeatureWindow {
+        let item = &self.items[window.item];
+        let id = window.id.clone();
+        let mut made = (self.maker).window(id, window.closed, item, &window.looked, chosen);
+        if window.waited {
+            made.flags.push(DEFERRED.to_owned());
+        }
+        made
+    }
+
+    fn carry_out(&mut self, mut window: OnItsWay, decided: Decided) -> Result<()> {
+        let seq = window.id.seq;
+        let action = decided.action;
+        {
+            let mut known = self.state.lock();
+            if let Some((arrived, record)) = known.windows.get_mut(&seq) {
+                record.decision = action.name().to_owned();
+                record.deferred |= action == Action::Defer;
+                if matches!(action, Action::Keep | Action::Skip) {
+                    // The draft is the last word from now on.
+                    record.last = record.draft.clone().map(|draft| Had {
+                        after: arrived.elapsed().as_secs_f64(),
+                        ..draft
+                    });
+                }
+            }
+        }
+        if matches!(action, Action::Verify | Action::Offload) {
+            return self.send(&window, decided);
+        }
+        let mut made = self.published(&window, &Chosen::nothing());
+        (made.decision, made.plan) = (action, decided.plan);
+        self.publish(seq, draft_message(&made)?)?;
+        if action == Action::Defer {
+            window.waited = true;
+            self.waiting.push_back(window);
+        }
+        Ok(())
+    }
+
+    /// Sends a window, with its draft if it is to be verified, and its caption if that did not go when it began to wait.
+    fn send(&mut self, window: &OnItsWay, decided: Decided) -> Result<()> {
+        let seq = window.id.seq;
+        let item = &self.items[window.item];
+        let chosen = self.maker.choose(item, &window.looked, decided.tokens)?;
+        let mut made = self.published(window, &chosen);
+        (made.decision, made.plan) = (decided.action, decided.plan);
+        let caption = if window.waited {
+            None
+        } else {
+            draft_message(&made)?
+        };
+        made.plan.take_if(|_| caption.is_some());
+        made.draft.take_if(|_| decided.action == Action::Offload);
+        let payload = made.encode()?;
+        let features = Message::features(&made, payload, TraceParent::generate());
+        {
+            let mut known = self.state.lock();
+            known.going = window.waited.then(|| features.id().to_owned());
+            if let Some((_, record)) = known.windows.get_mut(&seq) {
+                let counts = chosen.counts();
+                for modality in mllm::Modality::ALL {
+                    let count = *counts.get(modality);
+                    record.tokens.insert(modality.to_string(), count);
+                }
+                record.keyframe = made.keyframe.is_some();
+                record.verified = made.draft.is_some();
+            }
+        }
+        self.publish(seq, caption.into_iter().chain([features]))
+    }
+
+    fn publish(&self, seq: u64, messages: impl IntoIterator<Item = Message>) -> Result<()> {
+        for message in messages {
+            let bytes = message.wire_len() as u64;
+            if let Some((_, record)) = self.state.lock().windows.get_mut(&seq) {
+                record.bytes += bytes;
+            }
+            self.publisher.publish(message)?;
+        }
+        Ok(())
+    }
+}
+
+fn draft_message(window: &FeatureWindow) -> Result<Option<Message>> {
+    let Some(caption) = Caption::draft(window) else {
+        return Ok(None);
+    };
+    Ok(Some(Message::caption(&caption, TraceParent::generate())?))
+}
+
+/// Takes in what the cloud says.
+async fn listen(mut captions: Captions, state: Arc<State>) {
+    loop {
+        match captions.next().await {
+            Ok(caption) if caption.latency_ms.cloud.is_some() => state.answered(&caption),
+            // The edge's own.
+            Ok(_) => {}
+            Err(error) => tracing::error!("a caption is passed over: {error}"),
+        }
+    }
+}
+
+async fn heartbeats(connection: Connection, state: Arc<State>) {
+    let statuses = match status::subscribe(&connection).await {
+        Ok(statuses) => statuses,
+        Err(error) => return tracing::error!("nothing is heard of the cloud: {error}"),
+    };
+    let mut statuses = std::pin::pin!(statuses);
+    while let Some(status) = statuses.next().await {
+        if let Ok(AnyStatus::Cloud(status)) = status {
+            state.heard(&status);
+        }
+    }
+}
+
+/// Tells the planner when the connection comes and goes.
+async fn contact(connection: Connection, state: Arc<State>) {
+    let mut before = false;
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+        let there = connection.is_connected();
+        if there != before {
+            let now = state.now();
+            let mut known = state.lock();
+            if there {
+                known.planner.connected(now);
+            } else {
+                known.planner.disconnected(now);
+            }
+        }
+        before = there;
+    }
+}
+
+async fn cloud_is_there(state: &State) -> Result<()> {
+    let begun = Instant::now();
+    while state.lock().heartbeats == 0 {
+        if begun.elapsed() > PATIENCE {
+            bail!("no cloud worker was heard of within {PATIENCE:?}: see its messages above");
+        }
+        tokio::time::sleep(TICK).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! `msao bench`: what MSAO gains against other ways, measured.
+
+mod answers;
+mod bars;
+mod choose;
+mod edge;
+mod flops;
+mod judge;
+mod links;
+mod maker;
+mod measure;
+mod methods;
+mod offload;
+mod plot;
+mod pooled;
+mod protocol;
+mod run;
+mod table;
+mod windows;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+/// Options of `msao bench`.
+#[derive(Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Cloud only, edge only, layer split, MSAO and ablations of it, on links of several speeds: a table, plots, JSON.
+    Offload(offload::Arguments),
+    /// The edge process of a benchmark.
+    #[command(hide = true)]
+    Edge(edge::Arguments),
+}
+
+/// Runs a benchmark.
+///
+/// # Errors
+/// It cannot be run.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    match &arguments.what {
+        What::Offload(arguments) => offload::run_all(arguments),
+        What::Edge(arguments) => edge::run(arguments),
+    }
+}

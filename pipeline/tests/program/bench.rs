@@ -1,0 +1,190 @@
+//! The benchmark of edge and cloud, with few windows on one link.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use image::{Rgb, RgbImage};
+use serde_json::{Value, json};
+
+use crate::common::{msao, processes_of, texts};
+
+/// Windows that differ, with a picture, a second of sound and of seven channels at 100 a second.
+fn windows(folder: &Path, count: u32) {
+    let mut items = String::new();
+    for n in 0..count {
+        let name = |kind: &str| format!("{n}.{kind}");
+        let picture = RgbImage::from_fn(224, 224, |x, y| {
+            let inside = (40 + 10 * n..140).contains(&x) && (60..160).contains(&y);
+            Rgb(if inside {
+                [200, 30, 30]
+            } else {
+                [(x ^ y) as u8, 120, (y / 2) as u8]
+            })
+        });
+        picture.save(folder.join(name("png"))).unwrap();
+        let floats = |count: u32, step: f32| -> Vec<u8> {
+            let value = |i: u32| 0.1 * (i as f32 * step * (n + 1) as f32).sin();
+            (0..count).flat_map(|i| value(i).to_le_bytes()).collect()
+        };
+        std::fs::write(folder.join(name("f32")), floats(16_000, 0.3)).unwrap();
+        std::fs::write(folder.join(name("imu")), floats(700, 0.1)).unwrap();
+        let (prompt, kind) = match n % 2 {
+            0 => ("What is heard?", "heard"),
+            _ => ("describe", "caption"),
+        };
+        let item = json!({
+            "image": name("png"), "audio": name("f32"), "sensor": name("imu"),
+            "prompt": prompt, "kind": kind, "right": ["a red square"],
+        });
+        items += &format!("{item}\n");
+    }
+    std::fs::write(folder.join("items.jsonl"), items).unwrap();
+    let flops = json!({
+        "vision": 1e6, "picture": 49, "projector": {"video": 10.0, "audio": 10.0, "sensor": 10.0},
+        "token": 1e3, "attention": 1.0,
+    });
+    std::fs::write(folder.join("flops.json"), flops.to_string()).unwrap();
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn each_method_captions_the_same_windows_in_its_own_way() {
+    let folder = tempfile::tempdir().unwrap();
+    windows(folder.path(), 6);
+    let out = folder.path().join("out");
+    let output = msao(folder.path())
+        .args([
+            "bench",
+            "offload",
+            "--mode",
+            "proxy",
+            "--links",
+            "20 Mbit/s",
+        ])
+        .args(["--methods", "cloud only,edge only,layer split,MSAO"])
+        .args(["--seconds", "0.9", "--pace", "150", "--windows"])
+        .arg(folder.path().join("items.jsonl"))
+        .arg("--flops")
+        .arg(folder.path().join("flops.json"))
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .unwrap();
+    let (text, errors) = texts(&output);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert_eq!(processes_of(folder.path()), Vec::<String>::new());
+
+    let mut by_method: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in lines(&out.join("windows.jsonl")) {
+        let method = line["method"].as_str().unwrap().to_owned();
+        by_method
+            .entry(method)
+            .or_default()
+            .push(line["window"].clone());
+    }
+    assert_eq!(by_method.len(), 4);
+    let tokens = |window: &Value| -> u64 {
+        let tokens = window["tokens"].as_object().unwrap();
+        tokens.values().map(|count| count.as_u64().unwrap()).sum()
+    };
+    for (method, windows) in &by_method {
+        let items: Vec<u64> = windows
+            .iter()
+            .map(|w| w["item"].as_u64().unwrap())
+            .collect();
+        assert_eq!(items, [0, 1, 2, 3, 4, 5], "{method}");
+        for window in windows {
+            let (drafted, sent) = (!window["draft"].is_null(), !window["cloud"].is_null());
+            assert!(!window["last"].is_null(), "{method}: {window}");
+            match method.as_str() {
+                "cloud only" => {
+                    assert!(!drafted && sent, "{window}");
+                    assert_eq!(
+                        (window["keyframe"].as_bool(), tokens(window)),
+                        (Some(true), 60)
+                    );
+                }
+                "edge only" => assert!(drafted && !sent && tokens(window) == 0, "{window}"),
+                "layer split" => assert!(!drafted && sent && tokens(window) == 109, "{window}"),
+                _ => {
+                    assert!(drafted && tokens(window) < 109, "{window}");
+                    let first = window["draft"]["after"].as_f64().unwrap();
+                    assert!(
+                        first <= window["last"]["after"].as_f64().unwrap(),
+                        "{window}"
+                    );
+                    assert_eq!(sent, window["decision"] != "keep", "{window}");
+                }
+            }
+        }
+    }
+
+    let results = std::fs::read_to_string(out.join("results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let cells = results["cells"].as_array().unwrap();
+    let figure = |method: &str, name: &str| {
+        let cell = cells.iter().find(|cell| cell["method"] == method).unwrap();
+        cell[name].as_f64().unwrap()
+    };
+    assert!(figure("cloud only", "bytes_up") > figure("layer split", "message_bytes") / 2.0);
+    assert!(figure("layer split", "bytes_up") > figure("edge only", "bytes_up"));
+    // The whole of the payload goes over the link, not beside it.
+    for method in by_method.keys() {
+        let (link, messages) = (figure(method, "bytes_up"), figure(method, "message_bytes"));
+        assert!(link >= messages, "{method}: {link} of {messages}");
+        assert_eq!(
+            figure(method, "cloud_flops") > 0.0,
+            method != "edge only",
+            "{method}"
+        );
+    }
+    assert!(figure("cloud only", "cloud_flops") > 1e6);
+    for name in ["edge_memory", "cloud_memory"] {
+        let memory = results["all_links"][0][name].as_f64().unwrap();
+        assert!(memory > 1e6, "{name}: {memory}");
+    }
+    for name in ["accuracy", "final-p50", "bytes-up", "memory"] {
+        let svg = std::fs::read_to_string(out.join(name).with_extension("svg")).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains("MSAO"), "{name}");
+    }
+    assert!(
+        text.contains("20 Mbit/s") && text.contains("FLOPs in the cloud, 65 % less"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_cannot_be_measured_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    windows(folder.path(), 1);
+    for (arguments, word) in [
+        (
+            vec!["--windows", "nowhere/items.jsonl"],
+            "nowhere/items.jsonl",
+        ),
+        (vec!["--methods", "magic"], "layer split"),
+        (vec!["--links", "5G"], "LTE trace"),
+    ] {
+        let items = folder.path().join("items.jsonl");
+        let mut command = msao(folder.path());
+        command
+            .args(["bench", "offload", "--out"])
+            .arg(folder.path().join("out"));
+        if !arguments.contains(&"--windows") {
+            command.arg("--windows").arg(items);
+        }
+        let output = command.args(&arguments).output().unwrap();
+        let (_, errors) = texts(&output);
+        assert!(
+            !output.status.success() && errors.contains(word),
+            "{errors}"
+        );
+    }
+}
