@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    features::{DEFERRED, DraftReport, FeatureWindow, Modality, ModalityReport, REDRAFTED, utc},
+    features::{
+        ASKED, DEFERRED, DraftReport, FeatureWindow, Modality, ModalityReport, REDRAFTED, utc,
+    },
     identity::{WindowId, excerpt},
     schema::{Schema, UnreadableSchema},
 };
@@ -101,6 +103,9 @@ pub struct Caption {
     /// Whether the edge took the text from the cloud's correction of a window like it: its model wrote another.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub redrafted: bool,
+    /// The question that the text answers; absent if it is about the window as the rig's prompt asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// The caption.
     pub text: String,
     /// How many tokens the caption has, without the end-of-sequence token.
@@ -198,6 +203,7 @@ impl Caption {
             status: CaptionStatus::Draft,
             is_final,
             redrafted: flagged(REDRAFTED),
+            question: question(window),
             text: text.clone(),
             tokens: token_ids.len() as u32,
             confidence: *confidence,
@@ -231,6 +237,7 @@ impl Caption {
             status,
             is_final: false,
             redrafted: false,
+            question: question(window),
             text: verdict.text,
             tokens: verdict.tokens,
             confidence: verdict.confidence,
@@ -306,6 +313,12 @@ impl Caption {
             field,
         })
     }
+}
+
+/// The prompt of a window that is a question.
+fn question(window: &FeatureWindow) -> Option<String> {
+    let asked = window.flags.iter().any(|flag| flag == ASKED);
+    asked.then(|| window.prompt.clone())
 }
 
 /// Milliseconds from the window's end to its draft, at least 0.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use broker::{
     Caption, CaptionStatus, LatencyMs, Message, MessageId,
     caption::Verdict,
-    features::{DEFERRED, REDRAFTED},
+    features::{ASKED, DEFERRED, REDRAFTED},
     headers::{self, TraceParent},
     message::Kind,
 };
@@ -57,13 +57,20 @@ fn redrafted() -> Caption {
     Caption::draft(&window).unwrap()
 }
 
+/// The answer to a question.
+fn answer() -> Caption {
+    let mut window = common::window(3);
+    window.flags.push(ASKED.to_owned());
+    Caption::draft(&window).unwrap()
+}
+
 fn json_of(caption: &Caption) -> Value {
     serde_json::from_slice(&caption.encode().unwrap()).unwrap()
 }
 
 #[test]
 fn captions_round_trip() {
-    for caption in [draft(), redrafted(), corrected(), kept(false)] {
+    for caption in [draft(), redrafted(), answer(), corrected(), kept(false)] {
         assert_eq!(
             Caption::decode(&caption.encode().unwrap()).unwrap(),
             caption
@@ -107,7 +114,7 @@ fn schema_describes_captions_exactly() {
             .cloned()
             .collect::<BTreeSet<_>>()
     };
-    for caption in [draft(), redrafted(), corrected(), kept(false)] {
+    for caption in [draft(), redrafted(), answer(), corrected(), kept(false)] {
         let value = json_of(&caption);
         assert!(
             validator.is_valid(&value),
@@ -136,7 +143,7 @@ fn schema_describes_captions_exactly() {
             );
         }
     }
-    let written = [corrected(), kept(false), redrafted()];
+    let written = [corrected(), kept(false), redrafted(), answer()];
     let all: BTreeSet<_> = written.iter().flat_map(|c| names(&json_of(c))).collect();
     assert_eq!(
         all,

@@ -35,6 +35,7 @@ fn message(seq: u64) -> Message {
         status: CaptionStatus::Draft,
         is_final: false,
         redrafted: false,
+        question: None,
         text: "two people walk past a bench ".repeat(80),
         tokens: 480,
         confidence: 0.5,

@@ -1,17 +1,18 @@
-//! Answers questions about the latest window.
+//! Answers questions about the latest window: those that somebody asks, and the standing ones.
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use broker::ask::{self, Answer, AnswerStatus};
+use broker::ask::{self, Answer, AnswerStatus, Asked};
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
-use broker::{Connection, FeatureWindow, Message, StreamsConfig};
+use broker::{Caption, Connection, DraftReport, FeatureWindow, Message, StreamsConfig};
 use futures::StreamExt;
 use gst::glib;
 use gst::prelude::*;
-use tokio::sync::Semaphore;
+use offload::Action;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::config::Config;
 use super::launch;
@@ -19,7 +20,8 @@ use super::launch;
 /// Questions that may wait for the link on their way to the cloud; those beyond are answered by the edge alone.
 const ON_THEIR_WAY: usize = 16;
 
-/// Answers questions to the rig, one after another, for as long as it is polled.
+/// Answers questions to the rig, and the standing ones when `windows` says so, one after another, for as long as it is
+/// polled.
 ///
 /// # Errors
 /// The pipeline has no draft model, or the client does not work any more.
@@ -27,58 +29,115 @@ pub async fn serve(
     config: &Config,
     pipeline: &gst::Pipeline,
     connection: Connection,
+    mut windows: mpsc::Receiver<()>,
 ) -> Result<()> {
-    let draft = pipeline
-        .by_name(launch::DRAFT)
-        .context("the pipeline has no draft model")?;
-    let deliverer = Arc::new(Deliverer::new(connection.clone(), StreamsConfig::default()));
-    let room = Arc::new(Semaphore::new(ON_THEIR_WAY));
+    let desk = Desk {
+        draft: pipeline
+            .by_name(launch::DRAFT)
+            .context("the pipeline has no draft model")?,
+        deliverer: Arc::new(Deliverer::new(connection.clone(), StreamsConfig::default())),
+        room: Arc::new(Semaphore::new(ON_THEIR_WAY)),
+        sure: config.ask.sure,
+    };
     let mut questions = pin!(ask::questions(&connection, &config.rig).await?);
-    while let Some(asked) = questions.next().await {
-        let (element, prompt) = (draft.clone(), asked.prompt.clone());
+    loop {
+        tokio::select! {
+            asked = questions.next() => match asked {
+                Some(asked) => desk.reply(&connection, asked).await?,
+                None => return Ok(()),
+            },
+            Some(()) = windows.recv() => {
+                for prompt in &config.prompts {
+                    desk.stand(prompt).await;
+                }
+            }
+        }
+    }
+}
+
+/// What answers questions.
+struct Desk {
+    draft: gst::Element,
+    deliverer: Arc<Deliverer>,
+    room: Arc<Semaphore>,
+    sure: f64,
+}
+
+impl Desk {
+    /// The question as a window, its answer, and, unless the edge is sure, a place on the way to the cloud.
+    async fn answer(
+        &self,
+        prompt: &str,
+    ) -> Result<(FeatureWindow, DraftReport, Option<OwnedSemaphorePermit>)> {
+        let (element, prompt) = (self.draft.clone(), prompt.to_owned());
         // The model works for a while.
         let answered = tokio::task::spawn_blocking(move || answer(&element, &prompt)).await;
-        let answered = answered.unwrap_or_else(|_| Err(anyhow!("the draft model panicked")));
-        let window = match answered {
-            Ok(window) => window,
+        let window = answered.context("the draft model panicked")??;
+        let draft = window.draft.clone().context("there is no answer to it")?;
+        let sure = f64::from(draft.confidence) >= self.sure;
+        let place = (!sure)
+            .then(|| Arc::clone(&self.room).try_acquire_owned().ok())
+            .flatten();
+        Ok((window, draft, place))
+    }
+
+    /// Answers whoever asked.
+    async fn reply(&self, connection: &Connection, asked: Asked) -> Result<()> {
+        let (window, draft, place) = match self.answer(&asked.prompt).await {
+            Ok(answered) => answered,
             Err(error) => {
                 tracing::warn!("a question has no answer: {error:#}");
-                asked.answer(&connection, Err(format!("{error:#}"))).await?;
-                continue;
+                return Ok(asked.answer(connection, Err(format!("{error:#}"))).await?);
             }
         };
-        let Some(draft) = window.draft.clone() else {
-            let reason = "there is no answer to it".to_owned();
-            asked.answer(&connection, Err(reason)).await?;
-            continue;
-        };
-        let sure = f64::from(draft.confidence) >= config.ask.sure;
-        let goes = (!sure)
-            .then(|| Arc::clone(&room).try_acquire_owned().ok())
-            .flatten();
         let answer = Answer {
             id: window.id.clone(),
             text: draft.text,
             confidence: draft.confidence,
-            status: if goes.is_some() {
-                AnswerStatus::Draft
-            } else {
-                AnswerStatus::Final
+            status: match place {
+                Some(_) => AnswerStatus::Draft,
+                None => AnswerStatus::Final,
             },
             model: draft.model,
         };
-        asked.answer(&connection, Ok(answer)).await?;
-        if let Some(place) = goes {
-            let deliverer = Arc::clone(&deliverer);
-            tokio::spawn(async move {
-                if let Err(error) = send(&deliverer, window).await {
-                    tracing::error!("a question does not reach the cloud: {error:#}");
+        asked.answer(connection, Ok(answer)).await?;
+        if let Some(place) = place {
+            self.send(window, place, true, false);
+        }
+        Ok(())
+    }
+
+    /// Answers a standing prompt.
+    async fn stand(&self, prompt: &str) {
+        match self.answer(prompt).await {
+            Ok((mut window, _, place)) => {
+                let goes = place.is_some();
+                if !goes {
+                    window.decision = Action::Keep;
                 }
-                drop(place);
-            });
+                // A caption takes a place, too: without a link they would pile up.
+                match place.or_else(|| Arc::clone(&self.room).try_acquire_owned().ok()) {
+                    Some(place) => self.send(window, place, goes, true),
+                    None => tracing::warn!(
+                        "the answer to a standing prompt is dropped: {ON_THEIR_WAY} wait for the link"
+                    ),
+                }
+            }
+            // Before the first window, and while it stops, there is none.
+            Err(error) => tracing::debug!("a standing prompt has no answer: {error:#}"),
         }
     }
-    Ok(())
+
+    /// Sends the answer as a caption, if wanted, and the question to the cloud, if it goes there.
+    fn send(&self, window: FeatureWindow, place: OwnedSemaphorePermit, goes: bool, caption: bool) {
+        let deliverer = Arc::clone(&self.deliverer);
+        tokio::spawn(async move {
+            if let Err(error) = send(&deliverer, window, goes, caption).await {
+                tracing::error!("a question or its answer is not sent: {error:#}");
+            }
+            drop(place);
+        });
+    }
 }
 
 /// The question as a window with the draft model's answer.
@@ -91,11 +150,24 @@ fn answer(draft: &gst::Element, prompt: &str) -> Result<FeatureWindow> {
     Ok(FeatureWindow::decode(&bytes)?)
 }
 
-async fn send(deliverer: &Deliverer, mut window: FeatureWindow) -> Result<()> {
+async fn send(
+    deliverer: &Deliverer,
+    mut window: FeatureWindow,
+    goes: bool,
+    caption: bool,
+) -> Result<()> {
+    let trace = TraceParent::generate();
+    if let Some(caption) = Caption::draft(&window).filter(|_| caption) {
+        let message = Message::caption(&caption, trace)?;
+        deliverer.deliver(&message, || {}).await?;
+    }
+    if !goes {
+        return Ok(());
+    }
     let bound = deliverer.connection().max_payload();
     if bound > 0 {
         window.thin(bound)?;
     }
-    let message = Message::features(&window, window.encode()?, TraceParent::generate());
+    let message = Message::features(&window, window.encode()?, trace);
     Ok(deliverer.deliver(&message, || {}).await?)
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use broker::ask::LONGEST_QUESTION;
 use broker::{ConnectConfig, Modality, OnFull, Rig};
 use mllm::Provider;
 use serde::Deserialize;
@@ -25,6 +26,9 @@ pub struct Config {
     /// What the models are asked; the model's own default prompt if left out.
     #[serde(default)]
     pub prompt: Option<String>,
+    /// Questions that are asked of every n-th window, by `ask.every`.
+    #[serde(default)]
+    pub prompts: Vec<String>,
     /// The cameras. Of cameras, microphones and sensors together there is at least one.
     #[serde(default)]
     pub video: Vec<Video>,
@@ -134,11 +138,16 @@ pub struct Ask {
     /// An answer of the edge with at least this confidence is final and nothing of it is sent; 0 to 1, or above 1 for
     /// never.
     pub sure: f64,
+    /// The standing `prompts` are asked of each so many-th drafted window, at least 1.
+    pub every: u64,
 }
 
 impl Default for Ask {
     fn default() -> Self {
-        Self { sure: 0.9 }
+        Self {
+            sure: 0.9,
+            every: 5,
+        }
     }
 }
 
@@ -217,6 +226,14 @@ impl Config {
             "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
         );
         number("ask.sure", Some(self.ask.sure), 0.0, 2.0)?;
+        ensure!(self.ask.every >= 1, "ask.every is 0; it is at least 1");
+        for prompt in &self.prompts {
+            ensure!(
+                (1..=LONGEST_QUESTION).contains(&prompt.len()),
+                "one of prompts has {} bytes; it has 1 to {LONGEST_QUESTION}",
+                prompt.len()
+            );
+        }
         self.video.iter().try_for_each(Video::check)?;
         self.audio.iter().try_for_each(Audio::check)?;
         self.sensor.iter().try_for_each(Sensor::check)?;

@@ -13,6 +13,7 @@ use clap::Args;
 use futures::{FutureExt, StreamExt};
 use gst::bus::BusStream;
 use gst::prelude::*;
+use tokio::sync::mpsc;
 
 use super::ask;
 use super::config::Config;
@@ -165,7 +166,9 @@ async fn play(
     let streams = launch::streams(config);
     let mut reader = Reader::new(pipeline.upcast_ref(), &streams, config.rig.clone())?;
     tracing::info!(rig = %config.rig, streams = streams.len(), provider = reader.read().provider, "captioning");
-    let mut questions = pin!(ask::serve(config, pipeline, connection.clone()));
+    let (drafted, windows) = mpsc::channel(1);
+    let mut questions = pin!(ask::serve(config, pipeline, connection.clone(), windows));
+    let mut drafts = 0_u64;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut draining = false;
     let mut deadline = pin!(tokio::time::sleep(Duration::MAX));
@@ -183,6 +186,13 @@ async fn play(
                         )
                     }
                     gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
+                    gst::MessageView::Element(element) if element.has_name("msao-draft") => {
+                        drafts += 1;
+                        if drafts.is_multiple_of(config.ask.every) {
+                            // Still busy with the prompts of a window before, it passes over this one.
+                            let _ = drafted.try_send(());
+                        }
+                    }
                     gst::MessageView::Latency(_) => {
                         if let Err(error) = pipeline.recalculate_latency() {
                             tracing::warn!("latency: {error}");

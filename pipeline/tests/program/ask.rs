@@ -4,7 +4,10 @@ use std::path::Path;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use broker::captions::{self, From};
+use broker::connect::AtStart;
 use broker::test_server::TestServer;
+use broker::{CaptionStatus, ConnectConfig, Connection, StreamsConfig};
 
 use crate::common::{media, models, msao, texts};
 
@@ -32,7 +35,8 @@ fn edge(folder: &Path, server: &TestServer, sure: f64) -> Killed {
         "rig = 'street'
         model = '{}'
         video = [{{ source = '{}' }}]
-        ask = {{ sure = {sure} }}
+        prompts = ['what is seen ?']
+        ask = {{ sure = {sure}, every = 1 }}
         nats = {{ url = '{}' }}",
         model.display(),
         media("vtest.avi").display(),
@@ -100,6 +104,47 @@ fn the_edge_answers_at_once_and_the_cloud_after_it() {
         second.iter().any(|word| lines[1].starts_with(word)),
         "{out}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standing_prompts_are_asked_of_windows() {
+    for (sure, statuses) in [
+        (2.0, vec![CaptionStatus::Draft, CaptionStatus::Confirmed]),
+        (0.0, vec![CaptionStatus::Draft]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = TestServer::start();
+        let (_, full) = models();
+        let config = format!(
+            "model = '{}'\nmargin = 0.000001\nnats = {{ url = '{}' }}",
+            full.display(),
+            server.url()
+        );
+        let connect = ConnectConfig {
+            url: server.url(),
+            ..ConnectConfig::default()
+        };
+        let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+        let streams = StreamsConfig::default();
+        let captions = captions::subscribe(&connection, &streams, None, From::Beginning).await;
+        let mut captions = captions.unwrap();
+        let _cloud = start(folder.path(), "cloud", &config);
+        let _edge = edge(folder.path(), &server, sure);
+        let heard = async {
+            let (mut first, mut told) = (None, Vec::new());
+            while told.len() < statuses.len() {
+                let caption = captions.next().await.unwrap();
+                let asked = caption.question.as_deref() == Some("what is seen ?");
+                if asked && *first.get_or_insert(caption.id.clone()) == caption.id {
+                    assert_eq!(caption.is_final, sure == 0.0);
+                    told.push(caption.status);
+                }
+            }
+            told
+        };
+        let heard = tokio::time::timeout(Duration::from_secs(60), heard).await;
+        assert_eq!(heard.expect("captions with the question"), statuses);
+    }
 }
 
 #[test]
