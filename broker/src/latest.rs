@@ -36,10 +36,12 @@ pub async fn get(bucket: &Store, rig: &Rig) -> Result<Option<Caption>, LatestErr
     Ok(value.map(|value| Caption::decode(&value)).transpose()?)
 }
 
-/// Makes the encoded caption `payload` its rig's latest, unless one is there that is as new by
+/// Makes the encoded caption `payload` its rig's latest, without its plan, unless one is there that is as new by
 /// epoch, seq and revision. Returns whether it did.
 pub(crate) async fn advance(bucket: &Store, payload: &Bytes) -> Result<bool, LatestError> {
-    let caption = Caption::decode(payload)?;
+    let mut caption = Caption::decode(payload)?;
+    caption.plan = None;
+    let payload = Bytes::from(caption.encode()?);
     let rig = &caption.id.rig;
     loop {
         let entry = bucket

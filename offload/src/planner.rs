@@ -31,7 +31,7 @@ use crate::thresholds::Limits;
 use crate::{Action, audit, cloud, edge, link};
 
 /// Settings of a [`Planner`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
     /// Price of a second of the link, seconds, from 0 to 1000.
     pub lambda_bytes: f64,
@@ -142,8 +142,7 @@ pub enum Payload {
 }
 
 /// Why an action is not possible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Something happened in the window.
     Happened,
@@ -158,7 +157,7 @@ pub enum Refusal {
 }
 
 /// An action as it was weighed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Considered {
     /// The action.
     pub action: Action,
@@ -180,12 +179,17 @@ pub struct Considered {
     pub refused: Option<Refusal>,
 }
 
-/// A decision, and all that it rests on.
+/// A decision, and all that it rests on. It is stored without the actions that were weighed: they follow from settings
+/// and inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Record")]
 pub struct Decision {
+    /// The planner's settings.
+    pub settings: Settings,
     /// What it was decided from.
     pub inputs: Inputs,
     /// Every action that was weighed.
+    #[serde(skip_serializing)]
     pub considered: Vec<Considered>,
     /// What becomes of the window.
     pub action: Action,
@@ -195,6 +199,33 @@ pub struct Decision {
     pub audit_of: Option<Action>,
     /// The chance with which this window was to be verified, in \[0, 1\]; what [`Risk::learn`] asks for.
     pub propensity: f64,
+}
+
+/// A decision as it is stored.
+#[derive(Deserialize)]
+struct Record {
+    settings: Settings,
+    inputs: Inputs,
+    action: Action,
+    payload: Payload,
+    audit_of: Option<Action>,
+    propensity: f64,
+}
+
+impl From<Record> for Decision {
+    fn from(record: Record) -> Self {
+        let settings = record.settings;
+        let inputs = record.inputs.bounded();
+        Self {
+            settings,
+            inputs,
+            considered: Planner { settings }.consider(&inputs),
+            action: record.action,
+            payload: record.payload,
+            audit_of: record.audit_of,
+            propensity: record.propensity,
+        }
+    }
 }
 
 impl Decision {
@@ -258,6 +289,7 @@ impl Planner {
         };
         let chosen = audited.or(best);
         Decision {
+            settings: self.settings,
             action: chosen.map_or(Action::Defer, |option| option.action),
             payload: chosen.map_or(Payload::Nothing, |option| option.payload),
             audit_of: audited.and(best).map(|option| option.action),
@@ -275,6 +307,7 @@ impl Planner {
         let ways = considered.iter().filter(|option| option.action == action);
         let way = ways.min_by(|a, b| a.cost.total_cmp(&b.cost));
         Decision {
+            settings: self.settings,
             action,
             payload: way.map_or(Payload::Nothing, |way| way.payload),
             audit_of: None,
