@@ -40,7 +40,7 @@ impl Printer {
         };
         let mut line = format!("{at:7.1} s  {style}{name:<9}{style:#}  {text}");
         // Formatting into a String cannot fail.
-        let _ = write!(line, "  {dim}+{delay:.0} ms", dim = Style::new().dimmed());
+        let _ = write!(line, "  {dim}{delay:+.0} ms", dim = Style::new().dimmed());
         if let Some((draft, accepted)) = draft.zip(caption.accepted_tokens) {
             let _ = write!(line, ", {accepted} of {} tokens accepted", draft.tokens);
         }
