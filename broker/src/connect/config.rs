@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use async_nats::{ConnectOptions, ServerAddr};
 use serde::Deserialize;
 
-use super::{ConnectError, PATIENCE};
+use super::{ConnectError, PATIENCE, SILENCE};
 
 /// How to reach the broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -67,6 +67,7 @@ pub(super) fn options(config: &ConnectConfig) -> Result<ConnectOptions, ConnectE
         .name(&config.name)
         .connection_timeout(PATIENCE)
         .request_timeout(Some(PATIENCE))
+        .ping_interval(SILENCE)
         .max_reconnects(None);
     options = match (&config.user, &config.password, &config.token) {
         (None, None, None) => options,

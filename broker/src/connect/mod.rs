@@ -20,6 +20,9 @@ use config::{addresses, options, redact};
 
 /// How long one attempt to connect, one acknowledgement and one API request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After so long without a word from the server the client asks for one; after three times as long it connects anew. On a
+/// link that was cut for seconds that is sooner than TCP tries again: it doubles its wait each time.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Above any publisher's own bound on unacknowledged messages.
 const MAX_ACK_INFLIGHT: usize = 8192;
 
