@@ -58,6 +58,9 @@ impl Default for Settings {
     }
 }
 
+/// What it is worth that a window has a caption while the cloud's is awaited, seconds.
+const FIRST_CAPTION: f64 = 0.1;
+
 /// A window that is to be decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Window {
@@ -325,7 +328,7 @@ impl Planner {
     }
 
     /// The confidence below which a draft is better stopped and the window offloaded at once; 0 if none is: the cloud is
-    /// not to be had, or finishing the draft and verifying it costs no more.
+    /// not to be had, or stopping saves less than the first caption is worth, which a stopped draft leaves out.
     #[must_use]
     pub fn stop_below(&self, inputs: &Inputs, risk: &Risk) -> f64 {
         let mut inputs = inputs.bounded();
@@ -338,7 +341,7 @@ impl Planner {
             let option = cheapest(&considered, |other| other == action);
             option.map_or(f64::INFINITY, |option| option.cost)
         };
-        if cost(Action::Offload) < cost(Action::Verify) {
+        if cost(Action::Offload) + FIRST_CAPTION < cost(Action::Verify) {
             risk.confidence(inputs.limits.risk)
         } else {
             0.0
