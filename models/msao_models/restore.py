@@ -1,8 +1,13 @@
 """Exported model folders back as PyTorch state, so that training can go on from the weights that shipped.
 
 Exact for what is stored as f16 or f32; 4-bit and 8-bit matrices come back as the values that the ONNX files stand for.
+
+    python -m msao_models.restore --models ../testdata/models --senses senses.pt
+
+writes the encoders of sounds and of sensors as `senses.py` would, so that training goes on with those that shipped.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+# What PyTorch's batch norm adds to a variance.
+EPSILON = 1e-5
 PROJECTORS = {"video": "vision", "audio": "audio", "sensor": "sensor"}
 
 
@@ -68,3 +75,36 @@ def vision(folder: Path) -> dict[str, Tensor]:
             if name.startswith("onnx::MatMul"):
                 state["trunk.token.weight"] = torch.from_numpy(value.astype(np.float32).T.copy())
     return state
+
+
+def hop_encoder(path: Path) -> dict[str, Tensor]:
+    """State of a `senses.AudioEncoder` or `SensorEncoder`, whose batch norms then only add what was folded into the biases."""
+    graph, tensors = load(path)
+    value = lambda name: torch.from_numpy(tensors.get(name, tensors.get(f"{name}_f16")).astype(np.float32))
+    state = named(tensors)
+    for node in graph.node:
+        name = ".".join(node.name.split("/")[-2:-1])
+        if node.op_type == "Conv":
+            layer = name.rsplit(".", 1)[0]
+            part = node.name.split("/")[1] + "." + layer.split(".", 1)[1]
+            weight, bias = value(node.input[1]), value(node.input[2])
+            ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
+            norm = {"weight": ones * (1 + EPSILON) ** 0.5, "bias": bias, "running_mean": zeros, "running_var": ones}
+            state |= {f"{part}.0.weight": weight} | {f"{part}.1.{k}": v for k, v in norm.items()}
+            state[f"{part}.1.num_batches_tracked"] = torch.tensor(0)
+        elif node.op_type == "MatMul":
+            state[f"mix.{name}.weight"] = value(node.input[1]).T.contiguous()
+    return state
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, required=True, help="exported folders")
+    parser.add_argument("--senses", type=Path, required=True, help="file to write")
+    arguments = parser.parse_args()
+    encoder = lambda name: hop_encoder(arguments.models / "msao-edge" / f"{name}_encoder.onnx")
+    torch.save({name: encoder(name) for name in ("audio", "sensor")}, arguments.senses)
+
+
+if __name__ == "__main__":
+    main()
