@@ -5,6 +5,7 @@
 mod ask;
 mod bench;
 mod common;
+mod dead;
 mod demo;
 mod docs;
 mod explain;
