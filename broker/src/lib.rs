@@ -12,6 +12,7 @@ pub mod connect;
 pub mod consumer;
 mod dead;
 pub mod deliver;
+pub mod done;
 pub mod features;
 pub mod headers;
 pub mod identity;
