@@ -13,6 +13,7 @@ pub mod consumer;
 mod dead;
 pub mod deliver;
 pub mod done;
+mod durable;
 pub mod features;
 pub mod headers;
 pub mod identity;

@@ -90,6 +90,22 @@ pub enum SetUpError {
         /// As it must be.
         expected: String,
     },
+    /// The durable consumer is there, and is not as it must be.
+    #[error(
+        "consumer {consumer} of stream MSAO_FEATURES has {field} {found:?}, expected {expected:?}: {mend}"
+    )]
+    Consumer {
+        /// The consumer.
+        consumer: String,
+        /// What differs.
+        field: &'static str,
+        /// As it is on the server.
+        found: String,
+        /// As it must be.
+        expected: String,
+        /// What to do.
+        mend: String,
+    },
     /// The server refused.
     #[error("cannot set up stream {stream} at {url}: {reason}")]
     Refused {

@@ -183,6 +183,9 @@ impl Wanted {
             found.max_messages_per_subject.to_string(),
             self.per_subject.to_string(),
         )?;
+        // Without an acknowledgement nothing would ever count as stored.
+        conflict("no_ack", found.no_ack.to_string(), false.to_string())?;
+        conflict("sealed", found.sealed.to_string(), false.to_string())?;
         if let Some(max_bytes) = self.limits.max_bytes {
             conflict(
                 "max_bytes",
