@@ -11,3 +11,4 @@ mod docs;
 mod explain;
 mod faults;
 mod rig;
+mod workers;
