@@ -13,10 +13,7 @@ use std::{
 
 use async_nats::{
     HeaderMap,
-    jetstream::{
-        self, AckKind,
-        consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
-    },
+    jetstream::{self, AckKind, consumer::PullConsumer},
 };
 use bytes::Bytes;
 use futures::{
@@ -29,6 +26,7 @@ use crate::{
     connect::{Connection, Loss},
     dead,
     deliver::Deliverer,
+    durable,
     pull::{EXPIRES, Pull},
     streams::{self, SetUpError, StreamsConfig},
 };
@@ -38,7 +36,8 @@ use crate::{
 pub struct ConsumerConfig {
     /// The name under which the server keeps what was acknowledged. Workers of one name share the work.
     pub durable: String,
-    /// Without a sign of life for this long, a message is delivered to another worker. At least 100 ms.
+    /// Without a sign of life for this long, a message is delivered to another worker. At least 100 ms; the same for all
+    /// workers of one name.
     pub ack_wait: Duration,
     /// After this many deliveries without success a message goes to the dead letters. At least 1.
     pub max_deliver: u32,
@@ -108,14 +107,15 @@ impl Consumer {
     /// Sets up the streams and the durable consumer. Dead letters go through `deliverer`.
     ///
     /// # Errors
-    /// The streams cannot be set up, or the server refuses the consumer.
+    /// The streams cannot be set up, the server refuses the consumer, or has one that is not as it must be.
     pub async fn open(
         deliverer: Arc<Deliverer>,
         streams: &StreamsConfig,
         config: ConsumerConfig,
     ) -> Result<Self, SetUpError> {
         let connection = deliverer.connection().clone();
-        let consumer = durable(&connection, streams, &config).await?;
+        streams::set_up(&connection, streams).await?;
+        let consumer = durable::open(&connection, &config).await?;
         let mut pull = Pull::new(connection);
         pull.use_consumer(consumer);
         Ok(Self {
@@ -213,10 +213,16 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
+    async fn open(&self) -> Result<PullConsumer, SetUpError> {
+        let connection = self.deliverer.connection();
+        streams::set_up(connection, self.streams).await?;
+        durable::open(connection, self.config).await
+    }
+
     async fn next(&self, pull: &mut Pull, most: usize) -> Option<jetstream::Message> {
         self.deliverer.connection().connected().await;
         if pull.needs_consumer() {
-            match durable(self.deliverer.connection(), self.streams, self.config).await {
+            match self.open().await {
                 Ok(consumer) => pull.use_consumer(consumer),
                 Err(error) => {
                     pull.fail(&error.to_string()).await;
@@ -330,32 +336,6 @@ pub async fn backlog(connection: &Connection, durable: &str) -> Option<u64> {
     consumer
         .ok()
         .map(|consumer| consumer.cached_info().num_pending)
-}
-
-async fn durable(
-    connection: &Connection,
-    streams: &StreamsConfig,
-    config: &ConsumerConfig,
-) -> Result<PullConsumer, SetUpError> {
-    streams::set_up(connection, streams).await?;
-    let wanted = pull::Config {
-        durable_name: Some(config.durable.clone()),
-        deliver_policy: DeliverPolicy::All,
-        ack_policy: AckPolicy::Explicit,
-        ack_wait: config.ack_wait,
-        // The client counts: the server would only stop delivering, and the message would be forgotten.
-        max_deliver: -1,
-        ..pull::Config::default()
-    };
-    let consumer = connection
-        .jetstream()
-        .create_consumer_on_stream(wanted, streams::FEATURES)
-        .await;
-    consumer.map_err(|error| SetUpError::Refused {
-        stream: format!("{} (consumer {})", streams::FEATURES, config.durable),
-        url: connection.url().to_owned(),
-        reason: error.to_string(),
-    })
 }
 
 fn delivery(message: &jetstream::Message) -> Option<Delivery> {

@@ -27,7 +27,12 @@ pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Mes
                 .map_or_else(TraceParent::generate, TraceParent::child);
             (
                 id.to_string(),
-                headers::stored(&id, &content_type(delivery), delivery.published, trace),
+                headers::stored(
+                    &id,
+                    &headers::content_type(&delivery.headers),
+                    delivery.published,
+                    trace,
+                ),
             )
         }
         _ => {
@@ -65,12 +70,4 @@ pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Mes
         payload,
         is_caption: false,
     }
-}
-
-fn content_type(delivery: &Delivery) -> String {
-    let value = delivery.headers.get(headers::CONTENT_TYPE);
-    value.map_or_else(
-        || "application/octet-stream".to_owned(),
-        |value| headers::one_line(value.as_str()),
-    )
 }

@@ -14,6 +14,8 @@ pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub const CONTENT_TYPE: &str = "Content-Type";
 /// W3C trace context: one trace a window, from the edge to the last caption.
 pub const TRACEPARENT: &str = "traceparent";
+/// CloudEvents: when it was made.
+pub(crate) const CE_TIME: &str = "ce-time";
 /// Sparsity by stream, `modality/stream=mas` joined by `;`, so that a headers-only consumer can route.
 pub const MAS: &str = "Msao-Mas";
 /// On a dead letter: why the message could not be handled.
@@ -120,7 +122,7 @@ pub(crate) fn stored(
     headers.insert("ce-type", format!("msao.v1.{}", id.kind));
     headers.insert("ce-source", format!("/msao/{}", id.window.rig));
     if let Ok(time) = time.format(&Rfc3339) {
-        headers.insert("ce-time", time);
+        headers.insert(CE_TIME, time);
     }
     headers
 }
@@ -131,6 +133,15 @@ pub(crate) fn mas_value<'a>(streams: impl Iterator<Item = (Modality, &'a str, f3
         .map(|(modality, stream, mas)| format!("{modality}/{stream}={mas:.4}"))
         .collect();
     parts.join(";")
+}
+
+/// Media type of a message, as it says itself.
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE);
+    value.map_or_else(
+        || "application/octet-stream".to_owned(),
+        |value| one_line(value.as_str()),
+    )
 }
 
 /// `text` made fit for a header: one line, at most 1,000 characters.

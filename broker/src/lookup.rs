@@ -1,19 +1,14 @@
 //! All that is stored about one window.
 
-use async_nats::jetstream::{
-    consumer::{AckPolicy, pull},
-    context::GetStreamErrorKind,
-};
+use async_nats::jetstream::consumer::DeliverPolicy;
 use bytes::Bytes;
-use futures::StreamExt;
 use time::OffsetDateTime;
 
 use crate::{
     connect::Connection,
-    headers,
     identity::WindowId,
     message::{Kind, MessageId},
-    streams, subjects,
+    scan, streams, subjects,
 };
 
 /// A message about a window as it is stored.
@@ -65,50 +60,23 @@ async fn search(
     subject: String,
     id: &WindowId,
 ) -> Result<Vec<Stored>, String> {
-    let stream = match connection.jetstream().get_stream(stream).await {
-        Ok(stream) => stream,
-        // Nothing was ever stored.
-        Err(error) if is_missing(&error.kind()) => return Ok(Vec::new()),
-        Err(error) => return Err(error.to_string()),
+    let Some(stream) = scan::stream(connection, stream).await? else {
+        return Ok(Vec::new());
     };
-    let wanted = pull::Config {
-        ack_policy: AckPolicy::None,
-        filter_subject: subject,
-        headers_only: true,
-        memory_storage: true,
-        ..pull::Config::default()
-    };
-    let consumer = stream.create_consumer(wanted).await;
-    let consumer = consumer.map_err(|error| error.to_string())?;
-    let mut left = consumer.cached_info().num_pending;
     let mut places = Vec::new();
-    while left > 0 {
-        let batch = consumer.fetch().max_messages(256).messages().await;
-        let mut batch = batch.map_err(|error| error.to_string())?;
-        let before = left;
-        while let Some(message) = batch.next().await {
-            let message = message.map_err(|error| error.to_string())?;
-            let info = message.info().map_err(|error| error.to_string())?;
-            left = left.min(info.pending);
-            let named = (message.headers.as_ref())
-                .and_then(|headers| headers.get(headers::MESSAGE_ID))
-                .and_then(|value| value.as_str().parse::<MessageId>().ok());
-            if named.is_some_and(|named| named.window == *id) {
-                places.push(info.stream_sequence);
-            }
+    scan::heads(&stream, subject, DeliverPolicy::All, |head| {
+        let named = MessageId::of(head.headers);
+        if named.is_some_and(|named| named.window == *id) {
+            places.push(head.sequence);
         }
-        if left == before {
-            // What there was is gone meanwhile.
-            break;
-        }
-    }
+    })
+    .await?;
     let mut found: Vec<Stored> = Vec::new();
     for place in places {
         let Ok(message) = stream.get_raw_message(place).await else {
             continue;
         };
-        let named = (message.headers.get(headers::MESSAGE_ID))
-            .and_then(|value| value.as_str().parse::<MessageId>().ok());
+        let named = MessageId::of(&message.headers);
         // One that was stored twice is the same.
         if let Some(id) = named.filter(|named| found.iter().all(|other| other.id != *named)) {
             found.push(Stored {
@@ -119,9 +87,4 @@ async fn search(
         }
     }
     Ok(found)
-}
-
-fn is_missing(error: &GetStreamErrorKind) -> bool {
-    matches!(error, GetStreamErrorKind::JetStream(error)
-        if error.error_code() == async_nats::jetstream::ErrorCode::STREAM_NOT_FOUND)
 }

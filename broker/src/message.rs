@@ -43,13 +43,20 @@ pub struct MessageId {
     pub window: WindowId,
     /// What it holds.
     pub kind: Kind,
-    /// Counts what was said about the window, from 0.
+    /// Counts what was said about the window, from 0. Of features, how often they were replayed.
     pub revision: u32,
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.window, self.kind, self.revision)
+    }
+}
+
+impl MessageId {
+    /// The identity in a message's headers, if they hold a valid one.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        headers.get(headers::MESSAGE_ID)?.as_str().parse().ok()
     }
 }
 
@@ -106,10 +113,20 @@ pub struct Message {
 impl Message {
     /// A window's features. `payload` is what [`FeatureWindow::encode`] gave for `window`.
     pub fn features(window: &FeatureWindow, payload: impl Into<Bytes>, trace: TraceParent) -> Self {
+        Self::features_again(window, payload, trace, 0)
+    }
+
+    /// The same after so many replays: the server does not take it for the message before.
+    pub(crate) fn features_again(
+        window: &FeatureWindow,
+        payload: impl Into<Bytes>,
+        trace: TraceParent,
+        replays: u32,
+    ) -> Self {
         let id = MessageId {
             window: window.id.clone(),
             kind: Kind::Features,
-            revision: 0,
+            revision: replays,
         };
         let time = utc(window.closed_utc_ns);
         let mut headers = headers::stored(&id, FeatureWindow::CONTENT_TYPE, time, trace);

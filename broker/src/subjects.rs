@@ -20,6 +20,15 @@ pub fn features(rig: &Rig) -> String {
     format!("msao.v1.features.{rig}")
 }
 
+/// Whether features go there: one token after `msao.v1.features.`, whether or not it is a rig's name.
+pub(crate) fn is_features(subject: &str) -> bool {
+    let token = subject
+        .strip_prefix("msao.v1.features.")
+        .unwrap_or_default();
+    let plain = |c: char| c.is_ascii_graphic() && !"*>.".contains(c);
+    !token.is_empty() && token.chars().all(plain)
+}
+
 /// Where captions of a rig go, from the edge and from the cloud.
 pub fn captions(rig: &Rig) -> String {
     format!("msao.v1.captions.{rig}")
@@ -73,5 +82,15 @@ mod tests {
         assert!(cloud_status("gpu.0").is_err());
         assert_eq!(rig_of(&features(&rig)), Some(rig));
         assert_eq!(rig_of("msao.v1.features.>"), None);
+        assert!(is_features("msao.v1.features.car-7") && is_features("msao.v1.features.no$rig"));
+        for other in [
+            "msao.v1.features.",
+            "msao.v1.features.*",
+            "msao.v1.features.a.b",
+            "$JS.API.INFO",
+            "",
+        ] {
+            assert!(!is_features(other), "{other}");
+        }
     }
 }

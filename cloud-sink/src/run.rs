@@ -11,11 +11,12 @@ use std::{
 };
 
 use broker::{
-    Caption, CloudStatus, Connection, FeatureWindow, LatencyMs, Message,
+    Caption, CloudStatus, Connection, FeatureWindow, LatencyMs, Message, WindowId,
     caption::Verdict,
     connect::AtStart,
     consumer::{Consumer, Delivery, Outcome, backlog},
     deliver::Deliverer,
+    done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
     status,
@@ -29,7 +30,7 @@ use crate::{
 
 /// The revision of a caption that the cloud publishes.
 const REVISION: u32 = broker::caption::LAST;
-/// How many captions a worker remembers, to pass over windows that are delivered again.
+/// How many captions a worker remembers itself, to pass over windows that are delivered again.
 const REMEMBERED: usize = 16_384;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -70,7 +71,7 @@ pub async fn run_with<V: Verifier>(
 ) -> Result<Summary, Error> {
     let mut shutdown = pin!(shutdown);
     let durable = config.consumer.durable.clone();
-    let (deliverer, judge, mut consumer) = tokio::select! {
+    let (deliverer, judge, mut consumer, done) = tokio::select! {
         started = start(&config, load) => started?,
         () = &mut shutdown => return Ok(Summary::default()),
     };
@@ -87,6 +88,7 @@ pub async fn run_with<V: Verifier>(
         status: Mutex::new(status),
         service: Mutex::default(),
         seen: Mutex::new(Seen::new(REMEMBERED)),
+        done,
         dead: consumer.dead_letters(),
         turns: Turns::default(),
         broken: Mutex::default(),
@@ -115,13 +117,14 @@ pub async fn run_with<V: Verifier>(
 async fn start<V: Verifier>(
     config: &Config,
     load: impl FnOnce() -> Result<V, Error> + Send + 'static,
-) -> Result<(Arc<Deliverer>, Judge, Consumer), Error> {
+) -> Result<(Arc<Deliverer>, Judge, Consumer, Done), Error> {
     let consumer = config.check()?;
     let connection = Connection::open(&config.nats, AtStart::Fail).await?;
     let deliverer = Arc::new(Deliverer::new(connection, config.streams));
     let judge = Judge::start(load, config.batch.batching()).await?;
     let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
-    Ok((deliverer, judge, consumer))
+    let done = Done::open(deliverer.connection().clone(), &config.streams).await?;
+    Ok((deliverer, judge, consumer, done))
 }
 
 struct Worker {
@@ -129,7 +132,9 @@ struct Worker {
     judge: Judge,
     status: Mutex<CloudStatus>,
     service: Mutex<Service>,
+    /// The windows that this worker captioned: what costs no request.
     seen: Mutex<Seen>,
+    done: Done,
     dead: Arc<AtomicU64>,
     turns: Turns,
     /// Why the worker cannot go on.
@@ -154,7 +159,7 @@ impl Worker {
         };
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
-        if lock(&self.seen).contains(&window.id, REVISION) {
+        if self.has_last_word(&window.id, &delivery).await {
             tracing::debug!(id = %window.id, "captioned before: passed over");
             lock(&self.status).duplicates += 1;
             return Outcome::Done;
@@ -176,6 +181,26 @@ impl Worker {
             }
         };
         self.publish(&window, verdict, &delivery, begun).await
+    }
+
+    /// Whether the window was captioned, by this worker or by another. If the broker does not say, it is captioned again,
+    /// under the same id.
+    async fn has_last_word(&self, id: &WindowId, delivery: &Delivery) -> bool {
+        if lock(&self.seen).contains(id, REVISION) {
+            return true;
+        }
+        let found = async {
+            if self.done.contains(id, REVISION).await? {
+                return Ok(true);
+            }
+            // Whoever had it before may have died after its caption and before the record of it.
+            let again = delivery.delivered > 1;
+            Ok(again && self.done.search(id, REVISION, delivery.published).await?)
+        };
+        found.await.unwrap_or_else(|error: DoneError| {
+            tracing::warn!("{error}");
+            false
+        })
     }
 
     async fn publish(
@@ -206,6 +231,9 @@ impl Worker {
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
         lock(&self.seen).insert(&window.id, REVISION);
+        if let Err(error) = self.done.insert(&window.id, REVISION).await {
+            tracing::warn!("{error}");
+        }
         lock(&self.service).answered(window.draft.is_some(), confirmed, cloud);
         let mut status = lock(&self.status);
         status.captioned += 1;

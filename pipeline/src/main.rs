@@ -6,6 +6,7 @@ mod bench;
 mod captions;
 mod cloud;
 mod config;
+mod dead;
 #[cfg(feature = "edge")]
 mod demo;
 mod doctor;
@@ -43,6 +44,8 @@ enum Command {
     Ask(ask::Arguments),
     /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
     Explain(explain::Arguments),
+    /// List, show and replay messages that could not be handled.
+    Dead(dead::Arguments),
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Dead(arguments) => dead::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 use serde::Deserialize;
 
 use crate::connect::{ConnectError, Connection};
-use wanted::{Wanted, wanted};
+use wanted::{Wanted, wanted, wanted_done};
 
 /// The stream of feature windows.
 pub const FEATURES: &str = "MSAO_FEATURES";
@@ -20,6 +20,9 @@ pub const CAPTIONS: &str = "MSAO_CAPTIONS";
 pub const DEAD: &str = "MSAO_DEAD";
 /// The key-value bucket of each rig's latest caption.
 pub const LATEST: &str = "MSAO_LATEST";
+
+/// The key-value bucket of windows that have their last caption.
+pub const DONE: &str = "MSAO_DONE";
 
 /// The oldest server whose JetStream does what is asked of it here.
 const OLDEST_SERVER: (u64, u64) = (2, 10);
@@ -46,6 +49,8 @@ pub struct StreamsConfig {
     pub captions: Limits,
     /// Of dead letters; 64 MiB and 7 days by default.
     pub dead: Limits,
+    /// Of the records of captioned windows; 32 MiB and 7 days by default.
+    pub done: Limits,
     /// For how many seconds the server knows a message id again; 600 by default.
     pub duplicate_window_s: Option<u64>,
 }
@@ -84,6 +89,22 @@ pub enum SetUpError {
         found: String,
         /// As it must be.
         expected: String,
+    },
+    /// The durable consumer is there, and is not as it must be.
+    #[error(
+        "consumer {consumer} of stream MSAO_FEATURES has {field} {found:?}, expected {expected:?}: {mend}"
+    )]
+    Consumer {
+        /// The consumer.
+        consumer: String,
+        /// What differs.
+        field: &'static str,
+        /// As it is on the server.
+        found: String,
+        /// As it must be.
+        expected: String,
+        /// What to do.
+        mend: String,
     },
     /// The server refused.
     #[error("cannot set up stream {stream} at {url}: {reason}")]
@@ -124,6 +145,22 @@ pub async fn set_up(
     }
     let bucket = connection.jetstream().get_key_value(LATEST).await;
     bucket.map_err(|error| refused(connection, LATEST, &error.to_string()))
+}
+
+/// The same for the bucket of windows that have their last caption: only workers need it.
+///
+/// # Errors
+/// As for [`set_up`].
+pub(crate) async fn set_up_done(
+    connection: &Connection,
+    config: &StreamsConfig,
+) -> Result<kv::Store, SetUpError> {
+    check_version(connection)?;
+    let wanted = wanted_done(config);
+    wanted.validate()?;
+    make_or_check(connection, &wanted).await?;
+    let bucket = connection.jetstream().get_key_value(DONE).await;
+    bucket.map_err(|error| refused(connection, DONE, &error.to_string()))
 }
 
 fn check_version(connection: &Connection) -> Result<(), SetUpError> {

@@ -16,13 +16,22 @@ pub(super) struct Wanted {
     default_age_s: u64,
     duplicate_window_s: Option<u64>,
     per_subject: i64,
+    /// What goes when it is full.
+    discard: DiscardPolicy,
 }
 
 const MIB: i64 = 1 << 20;
 const DAY_S: u64 = 24 * 3600;
 
-pub(super) fn wanted(config: &StreamsConfig) -> [Wanted; 4] {
-    let stream = |name, subject: &str, limits, mib, default_age_s| Wanted {
+fn stream(
+    config: &StreamsConfig,
+    name: &'static str,
+    subject: &str,
+    limits: Limits,
+    mib: i64,
+    default_age_s: u64,
+) -> Wanted {
+    Wanted {
         name,
         subject: subject.to_owned(),
         limits,
@@ -30,12 +39,20 @@ pub(super) fn wanted(config: &StreamsConfig) -> [Wanted; 4] {
         default_age_s,
         duplicate_window_s: config.duplicate_window_s,
         per_subject: -1,
-    };
+        discard: DiscardPolicy::Old,
+    }
+}
+
+pub(super) fn wanted(config: &StreamsConfig) -> [Wanted; 4] {
+    let (features, captions) = (config.features, config.captions);
     let latest = Wanted {
         // The server bounds a bucket's duplicate window itself.
         duplicate_window_s: None,
         per_subject: 1,
+        // A bucket refuses what does not fit.
+        discard: DiscardPolicy::New,
         ..stream(
+            config,
             "KV_MSAO_LATEST",
             "$KV.MSAO_LATEST.>",
             Limits::default(),
@@ -44,17 +61,29 @@ pub(super) fn wanted(config: &StreamsConfig) -> [Wanted; 4] {
         )
     };
     [
-        stream(FEATURES, subjects::FEATURES, config.features, 512, 3600),
+        stream(config, FEATURES, subjects::FEATURES, features, 512, 3600),
         stream(
+            config,
             CAPTIONS,
             subjects::CAPTIONS,
-            config.captions,
+            captions,
             128,
             7 * DAY_S,
         ),
-        stream(DEAD, subjects::DEAD, config.dead, 64, 7 * DAY_S),
+        stream(config, DEAD, subjects::DEAD, config.dead, 64, 7 * DAY_S),
         latest,
     ]
+}
+
+pub(super) fn wanted_done(config: &StreamsConfig) -> Wanted {
+    let (name, subject) = ("KV_MSAO_DONE", "$KV.MSAO_DONE.>");
+    Wanted {
+        duplicate_window_s: None,
+        per_subject: 1,
+        // Unlike in other buckets: a worker must not be held up by records of long ago.
+        discard: DiscardPolicy::Old,
+        ..stream(config, name, subject, config.done, 32, 7 * DAY_S)
+    }
 }
 
 impl Wanted {
@@ -88,25 +117,25 @@ impl Wanted {
     pub fn create(&self) -> Config {
         let bucket = self.per_subject == 1;
         // Not longer than the age, which the server refuses.
+        let default_window_s = if bucket { 120 } else { 600 };
+        let longest_window_s = match self.age_s() {
+            0 => u64::MAX,
+            age => age,
+        };
         let duplicate_window_s = self
             .duplicate_window_s
-            .unwrap_or(600.min(self.age_s().max(1)));
+            .unwrap_or(longest_window_s.min(default_window_s));
         Config {
             name: self.name.to_owned(),
             subjects: vec![self.subject.clone()],
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
-            // A bucket refuses what does not fit; a stream lets the oldest go.
-            discard: if bucket {
-                DiscardPolicy::New
-            } else {
-                DiscardPolicy::Old
-            },
+            discard: self.discard,
             max_bytes: self.limits.max_bytes.unwrap_or(self.default_bytes),
             max_age: Duration::from_secs(self.age_s()),
             max_messages: -1,
             max_messages_per_subject: self.per_subject,
-            duplicate_window: Duration::from_secs(if bucket { 120 } else { duplicate_window_s }),
+            duplicate_window: Duration::from_secs(duplicate_window_s),
             num_replicas: 1,
             allow_direct: true,
             allow_rollup: bucket,
@@ -154,6 +183,9 @@ impl Wanted {
             found.max_messages_per_subject.to_string(),
             self.per_subject.to_string(),
         )?;
+        // Without an acknowledgement nothing would ever count as stored.
+        conflict("no_ack", found.no_ack.to_string(), false.to_string())?;
+        conflict("sealed", found.sealed.to_string(), false.to_string())?;
         if let Some(max_bytes) = self.limits.max_bytes {
             conflict(
                 "max_bytes",

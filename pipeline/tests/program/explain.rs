@@ -13,9 +13,9 @@ use offload::runtime::{Runtime, Settings};
 
 use crate::common::{msao, texts};
 
-const EPOCH: &str = "01J00000000000000000000000";
+pub const EPOCH: &str = "01J00000000000000000000000";
 
-fn window(seq: u64, decision: Action) -> FeatureWindow {
+pub fn window(seq: u64, decision: Action) -> FeatureWindow {
     FeatureWindow {
         id: format!("car/{EPOCH}/{seq}").parse().unwrap(),
         start_utc_ns: 0,

@@ -5,8 +5,10 @@
 mod ask;
 mod bench;
 mod common;
+mod dead;
 mod demo;
 mod docs;
 mod explain;
 mod faults;
 mod rig;
+mod workers;

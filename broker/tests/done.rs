@@ -1,0 +1,74 @@
+//! The records of captioned windows, against a real server.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::DiscardPolicy;
+use broker::{
+    Caption, Message, StreamsConfig, deliver::Deliverer, done::Done, headers::TraceParent,
+    test_server::TestServer,
+};
+use common::{connect, id, stored, window};
+use time::OffsetDateTime;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_outlives_whoever_made_it() {
+    let mut server = TestServer::start();
+    let streams = StreamsConfig::default();
+    let first = Done::open(connect(&server).await, &streams).await.unwrap();
+    assert!(!first.contains(&id(3), 2).await.unwrap());
+    first.insert(&id(3), 2).await.unwrap();
+    drop(first);
+    tokio::task::block_in_place(|| server.restart());
+    let connection = connect(&server).await;
+    let second = Done::open(connection.clone(), &streams).await.unwrap();
+    assert!(second.contains(&id(3), 2).await.unwrap() && second.contains(&id(3), 0).await.unwrap());
+    assert!(
+        !second.contains(&id(3), 3).await.unwrap() && !second.contains(&id(4), 2).await.unwrap()
+    );
+    let bucket = connection
+        .jetstream()
+        .get_stream("KV_MSAO_DONE")
+        .await
+        .unwrap();
+    let config = &bucket.cached_info().config;
+    assert_eq!(
+        (config.max_bytes, config.discard),
+        (32 << 20, DiscardPolicy::Old)
+    );
+    assert_eq!(config.max_age, Duration::from_secs(7 * 24 * 3600));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn captions_are_searched_by_window_revision_and_time() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let streams = StreamsConfig::default();
+    let done = Done::open(connection.clone(), &streams).await.unwrap();
+    let begun = OffsetDateTime::now_utc();
+    assert!(!done.search(&id(0), 0, begun).await.unwrap());
+    let deliverer = Deliverer::new(connection.clone(), streams);
+    // More than are read at a time.
+    for seq in 0..300 {
+        let draft = Caption::draft(&window(seq)).unwrap();
+        let message = Message::caption(&draft, TraceParent::generate()).unwrap();
+        deliverer.deliver(&message, || {}).await.unwrap();
+    }
+    assert!(done.search(&id(0), 0, begun).await.unwrap());
+    assert!(done.search(&id(299), 0, begun).await.unwrap());
+    assert!(!done.search(&id(300), 0, begun).await.unwrap());
+    assert!(!done.search(&id(299), 2, begun).await.unwrap());
+    let last = stored(&connection, "MSAO_CAPTIONS")
+        .await
+        .pop()
+        .unwrap()
+        .time;
+    assert!(
+        !done
+            .search(&id(299), 0, last + Duration::from_secs(61))
+            .await
+            .unwrap()
+    );
+}
