@@ -229,36 +229,39 @@ impl<'a> Desk<'a> {
         F: Future<Output = Outcome>,
     {
         let max = u64::from(self.config.max_deliver);
-        let handled = (delivery.delivered <= max).then(|| handle(delivery.clone()));
-        let work = async move {
-            // Only a worker that died or was cut off leaves a message without a verdict that often.
-            let outcome = match handled {
-                Some(handled) => handled.await,
-                None => Outcome::Dead(format!(
-                    "no verdict after {max} deliveries: workers died of it or were cut off"
-                )),
-            };
-            let (ack, reason) = match outcome {
-                Outcome::Done => return AckKind::Ack,
-                Outcome::Retry(reason) if delivery.delivered < max => {
-                    let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
-                    tracing::warn!(
-                        subject,
-                        sequence,
-                        delivered = delivery.delivered,
-                        "will be tried again: {reason}"
-                    );
-                    return AckKind::Nak(Some(self.backoff(delivery.delivered)));
-                }
-                Outcome::Retry(reason) => {
-                    (AckKind::Ack, format!("failed {max} times, last: {reason}"))
-                }
-                Outcome::Dead(reason) => (AckKind::Term, reason),
-            };
-            self.bury(&delivery, &reason).await;
-            ack
-        };
+        let (delivered, sequence) = (delivery.delivered, delivery.stream_sequence);
+        let handled = (delivered <= max).then(|| handle(delivery));
         async move {
+            let work = async {
+                // Only a worker that died or was cut off leaves a message without a verdict that often.
+                let outcome = match handled {
+                    Some(handled) => handled.await,
+                    None => Outcome::Dead(format!(
+                        "no verdict after {max} deliveries: workers died of it or were cut off"
+                    )),
+                };
+                let (ack, reason) = match outcome {
+                    Outcome::Done => return AckKind::Ack,
+                    Outcome::Retry(reason) if delivered < max => {
+                        let subject = message.subject.as_str();
+                        tracing::warn!(
+                            subject,
+                            sequence,
+                            delivered,
+                            "will be tried again: {reason}"
+                        );
+                        return AckKind::Nak(Some(self.backoff(delivered)));
+                    }
+                    Outcome::Retry(reason) => {
+                        (AckKind::Ack, format!("failed {max} times, last: {reason}"))
+                    }
+                    Outcome::Dead(reason) => (AckKind::Term, reason),
+                };
+                if let Some(delivery) = self::delivery(&message) {
+                    self.bury(&delivery, &reason).await;
+                }
+                ack
+            };
             let mut work = pin!(work);
             let mut alive =
                 tokio::time::interval((self.config.ack_wait / 3).max(Duration::from_millis(20)));
