@@ -19,7 +19,8 @@ demo: build ## a street video, captioned as it plays; VIDEO=path for another, SC
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
 	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
-test: setup ## all tests
+test: setup ## all tests; fetches the Python subscriber's packages once
+	examples/python/setup.sh
 	$(ENV) cargo test --workspace
 
 lint: setup ## formatting and clippy
