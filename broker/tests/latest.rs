@@ -1,4 +1,4 @@
-//! The bucket of latest captions, written by many at once.
+//! The bucket of latest captions, when many come at once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -13,11 +13,11 @@ use futures::future::join_all;
 async fn captions_of_a_rig_that_come_together_go_into_few_writes_and_the_newest_stays() {
     let server = TestServer::start();
     let connection = common::connect(&server).await;
-    let deliverers = [0, 1].map(|_| Deliverer::new(connection.clone(), StreamsConfig::default()));
+    let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
     let all = (0..200).map(|seq| {
         let caption = Caption::draft(&common::window(seq)).unwrap();
         let message = Message::caption(&caption, TraceParent::generate()).unwrap();
-        let deliverer = &deliverers[usize::from(seq % 2 == 1)];
+        let deliverer = &deliverer;
         async move { deliverer.deliver(&message, || {}).await.unwrap() }
     });
     join_all(all).await;
@@ -27,5 +27,5 @@ async fn captions_of_a_rig_that_come_together_go_into_few_writes_and_the_newest_
     assert_eq!(newest.id.seq, 199);
     // Every write has a sequence of its own in the bucket's stream.
     let entry = bucket.entry("car-7").await.unwrap().unwrap();
-    assert!(entry.revision < 100, "{} writes", entry.revision);
+    assert!(entry.revision <= 25, "{} writes", entry.revision);
 }
