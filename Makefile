@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens bench-offload clean
+.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -19,14 +19,15 @@ demo: build ## a street video, captioned as it plays; VIDEO=path for another, SC
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
 	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
-test: setup ## all tests
+test: setup ## all tests; fetches the Python subscriber's packages once
+	examples/python/setup.sh
 	$(ENV) cargo test --workspace
 
 lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 
-bench: build bench-gate bench-tokens bench-cost bench-offload ## timings of each stage on this machine, and what MAS finds, keeps and costs
+bench: build bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -53,6 +54,9 @@ bench-tokens: setup ## which tokens MAS keeps, and beta, against other choices; 
 
 bench-offload: build ## MSAO against cloud only, edge only, layer split and others, on six links; QUICK=1 for a short one
 	$(ENV) bench/offload.sh $(if $(QUICK),--quick)
+
+bench-load: build ## windows a second from edge to broker to worker, against JetStream alone; QUICK=1 for a short one, WINDOWS=1000000 for memory
+	$(ENV) $(MSAO) bench load $(if $(QUICK),--quick) $(if $(WINDOWS),--windows $(WINDOWS))
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

@@ -61,7 +61,7 @@ pub async fn subscribe(
         streams: *streams,
         subject: rig.map_or_else(|| subjects::CAPTIONS.to_owned(), subjects::captions),
         next_sequence,
-        pull: Pull::new(connection.clone()),
+        pull: Pull::new(connection.clone(), BATCH / 4),
         seen: Seen::new(REMEMBERED),
     })
 }
@@ -88,7 +88,7 @@ impl Captions {
         self.connection.connected().await;
         if self.pull.needs_consumer() {
             match self.consumer().await {
-                Ok(consumer) => self.pull.use_consumer(consumer),
+                Ok(consumer) => self.pull.use_consumer(consumer).await,
                 Err(error) => {
                     self.pull.fail(&error.to_string()).await;
                     return None;

@@ -6,20 +6,17 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use async_nats::{
-    HeaderMap,
+    HeaderMap, Request,
     jetstream::{self, AckKind, consumer::PullConsumer},
 };
 use bytes::Bytes;
-use futures::{
-    StreamExt,
-    stream::{self, FuturesUnordered},
-};
+use futures::{StreamExt, stream::FuturesUnordered};
 use time::OffsetDateTime;
 
 use crate::{
@@ -116,8 +113,8 @@ impl Consumer {
         let connection = deliverer.connection().clone();
         streams::set_up(&connection, streams).await?;
         let consumer = durable::open(&connection, &config).await?;
-        let mut pull = Pull::new(connection);
-        pull.use_consumer(consumer);
+        let mut pull = Pull::new(connection, config.at_once / 4);
+        pull.use_consumer(consumer).await;
         Ok(Self {
             deliverer,
             streams: *streams,
@@ -141,8 +138,6 @@ impl Consumer {
         F: Future<Output = Outcome>,
     {
         let at_once = self.config.at_once.max(1);
-        // How many messages may be asked for.
-        let free = AtomicUsize::new(at_once);
         let Self {
             deliverer,
             streams,
@@ -156,24 +151,14 @@ impl Consumer {
             config,
             dead,
         };
-        // As a stream it can be left and come back to: a request that is given up could swallow messages.
-        let arrivals = stream::unfold(pull, |pull| {
-            let free = &free;
-            async move {
-                // A message that came before a loss may be unknown to the server after it.
-                let loss = desk.deliverer.connection().watch_loss();
-                let message = desk.next(pull, free.load(Ordering::Relaxed)).await;
-                Some((message.map(|message| (message, loss)), pull))
-            }
-        });
-        let (mut arrivals, mut shutdown) = (pin!(arrivals), pin!(shutdown));
+        let mut shutdown = pin!(shutdown);
         let mut in_hand = FuturesUnordered::new();
         loop {
-            free.store(at_once - in_hand.len(), Ordering::Relaxed);
+            let free = at_once - in_hand.len();
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
-                Some(arrival) = arrivals.next(), if in_hand.len() < at_once => {
+                arrival = desk.next(pull, free), if free > 0 => {
                     let Some((message, loss)) = arrival else { continue };
                     let Some(delivery) = delivery(&message) else {
                         // Without JetStream's reply subject there is nothing to acknowledge.
@@ -184,11 +169,12 @@ impl Consumer {
                 }
             }
         }
-        // A request may be with the server: a message that still comes must not wait for ack_wait.
-        free.store(0, Ordering::Relaxed);
+        // Requests may be with the server: a message that still comes must not wait for ack_wait.
         let give_back = async {
-            while let Some(Some((message, mut loss))) = arrivals.next().await {
-                settle(&message, AckKind::Nak(None), &mut loss).await;
+            while pull.asked() > 0 {
+                if let Some((message, mut loss)) = desk.next(pull, 0).await {
+                    desk.settle(&message, AckKind::Nak(None), &mut loss).await;
+                }
             }
         };
         let finish = async {
@@ -219,18 +205,21 @@ impl<'a> Desk<'a> {
         durable::open(connection, self.config).await
     }
 
-    async fn next(&self, pull: &mut Pull, most: usize) -> Option<jetstream::Message> {
+    /// The next message, with a watch on the connection: what came before a loss may be unknown to the server after it.
+    async fn next(&self, pull: &mut Pull, most: usize) -> Option<(jetstream::Message, Loss)> {
         self.deliverer.connection().connected().await;
         if pull.needs_consumer() {
             match self.open().await {
-                Ok(consumer) => pull.use_consumer(consumer),
+                Ok(consumer) => pull.use_consumer(consumer).await,
                 Err(error) => {
                     pull.fail(&error.to_string()).await;
                     return None;
                 }
             }
         }
-        pull.next(most).await
+        let loss = self.deliverer.connection().watch_loss();
+        let message = pull.next(most).await?;
+        Some((message, loss))
     }
 
     /// Handles a message and settles it.
@@ -246,36 +235,39 @@ impl<'a> Desk<'a> {
         F: Future<Output = Outcome>,
     {
         let max = u64::from(self.config.max_deliver);
-        let handled = (delivery.delivered <= max).then(|| handle(delivery.clone()));
-        let work = async move {
-            // Only a worker that died or was cut off leaves a message without a verdict that often.
-            let outcome = match handled {
-                Some(handled) => handled.await,
-                None => Outcome::Dead(format!(
-                    "no verdict after {max} deliveries: workers died of it or were cut off"
-                )),
-            };
-            let (ack, reason) = match outcome {
-                Outcome::Done => return AckKind::Ack,
-                Outcome::Retry(reason) if delivery.delivered < max => {
-                    let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
-                    tracing::warn!(
-                        subject,
-                        sequence,
-                        delivered = delivery.delivered,
-                        "will be tried again: {reason}"
-                    );
-                    return AckKind::Nak(Some(self.backoff(delivery.delivered)));
-                }
-                Outcome::Retry(reason) => {
-                    (AckKind::Ack, format!("failed {max} times, last: {reason}"))
-                }
-                Outcome::Dead(reason) => (AckKind::Term, reason),
-            };
-            self.bury(&delivery, &reason).await;
-            ack
-        };
+        let (delivered, sequence) = (delivery.delivered, delivery.stream_sequence);
+        let handled = (delivered <= max).then(|| handle(delivery));
         async move {
+            let work = async {
+                // Only a worker that died or was cut off leaves a message without a verdict that often.
+                let outcome = match handled {
+                    Some(handled) => handled.await,
+                    None => Outcome::Dead(format!(
+                        "no verdict after {max} deliveries: workers died of it or were cut off"
+                    )),
+                };
+                let (ack, reason) = match outcome {
+                    Outcome::Done => return AckKind::Ack,
+                    Outcome::Retry(reason) if delivered < max => {
+                        let subject = message.subject.as_str();
+                        tracing::warn!(
+                            subject,
+                            sequence,
+                            delivered,
+                            "will be tried again: {reason}"
+                        );
+                        return AckKind::Nak(Some(self.backoff(delivered)));
+                    }
+                    Outcome::Retry(reason) => {
+                        (AckKind::Ack, format!("failed {max} times, last: {reason}"))
+                    }
+                    Outcome::Dead(reason) => (AckKind::Term, reason),
+                };
+                if let Some(delivery) = self::delivery(&message) {
+                    self.bury(&delivery, &reason).await;
+                }
+                ack
+            };
             let mut work = pin!(work);
             let mut alive =
                 tokio::time::interval((self.config.ack_wait / 3).max(Duration::from_millis(20)));
@@ -290,7 +282,25 @@ impl<'a> Desk<'a> {
                     }
                 }
             };
-            settle(&message, ack, &mut loss).await;
+            self.settle(&message, ack, &mut loss).await;
+        }
+    }
+
+    /// Waits for the server to confirm `ack`, unless the connection was lost.
+    async fn settle(&self, message: &jetstream::Message, ack: AckKind, loss: &mut Loss) {
+        let Some(reply) = message.reply.clone() else {
+            return;
+        };
+        // All requests share one subscription; the message's own double_ack would make one for each.
+        let request = Request::new().payload(ack.into());
+        let client = self.deliverer.connection().client();
+        let fault = tokio::select! {
+            biased;
+            confirmed = client.send_request(reply, request) => confirmed.err().map(|error| error.to_string()),
+            () = loss.lost() => Some("the connection was lost".to_owned()),
+        };
+        if let Some(reason) = fault {
+            tracing::warn!(subject = %message.subject, "acknowledgement not confirmed, it may be delivered again: {reason}");
         }
     }
 
@@ -350,16 +360,4 @@ fn delivery(message: &jetstream::Message) -> Option<Delivery> {
         published: info.published,
         pending: info.pending,
     })
-}
-
-/// Waits for the server to confirm `ack`, unless the connection was lost.
-async fn settle(message: &jetstream::Message, ack: AckKind, loss: &mut Loss) {
-    let fault = tokio::select! {
-        biased;
-        confirmed = message.double_ack_with(ack) => confirmed.err().map(|error| error.to_string()),
-        () = loss.lost() => Some("the connection was lost".to_owned()),
-    };
-    if let Some(reason) = fault {
-        tracing::warn!(subject = %message.subject, "acknowledgement not confirmed, it may be delivered again: {reason}");
-    }
 }

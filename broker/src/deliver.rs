@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_nats::jetstream::{context::PublishErrorKind, kv::Store, message::PublishMessage};
+use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use tokio::sync::Mutex;
 
 use crate::{
     connect::Connection,
-    latest::{self, LatestError},
+    latest::{Latest, LatestError},
     message::Message,
     streams::{self, StreamsConfig},
 };
@@ -49,10 +49,10 @@ pub struct Deliverer {
     observer: Option<Arc<dyn Observer>>,
 }
 
-/// The bucket of latest captions, and how often streams were set up.
+/// The latest captions, and how often streams were set up.
 #[derive(Debug, Default)]
 struct Bucket {
-    store: Option<Store>,
+    latest: Option<Arc<Latest>>,
     set_ups: u64,
 }
 
@@ -134,8 +134,8 @@ impl Deliverer {
     }
 
     async fn attempt(&self, message: &Message, stored: &mut bool) -> Result<(), Failure> {
-        let (bucket, set_up) = self.bucket().await?;
-        let attempt = self.attempt_on(&bucket, message, stored).await;
+        let (latest, set_up) = self.latest().await?;
+        let attempt = self.attempt_on(&latest, message, stored).await;
         if let Err(Failure::Other(_)) = attempt {
             self.forget(set_up).await;
         }
@@ -144,7 +144,7 @@ impl Deliverer {
 
     async fn attempt_on(
         &self,
-        bucket: &Store,
+        latest: &Latest,
         message: &Message,
         stored: &mut bool,
     ) -> Result<(), Failure> {
@@ -152,9 +152,11 @@ impl Deliverer {
             self.observe(message).await?;
             *stored = true;
         }
-        if message.is_caption {
-            match latest::advance(bucket, &message.payload).await {
-                Ok(_) => {}
+        if message.is_caption
+            && let Ok(id) = message.id.parse()
+        {
+            match latest.advance(&id, &message.payload).await {
+                Ok(()) => {}
                 Err(LatestError::Caption(error)) => {
                     tracing::error!(id = message.id, "not made the latest: {error}")
                 }
@@ -202,17 +204,18 @@ impl Deliverer {
         }
     }
 
-    /// The bucket, once all streams are set up, and the number of that set-up.
-    async fn bucket(&self) -> Result<(Store, u64), Failure> {
+    /// The latest captions, once all streams are set up, and the number of that set-up.
+    async fn latest(&self) -> Result<(Arc<Latest>, u64), Failure> {
         let mut bucket = self.bucket.lock().await;
-        if let Some(store) = &bucket.store {
-            return Ok((store.clone(), bucket.set_ups));
+        if let Some(latest) = &bucket.latest {
+            return Ok((Arc::clone(latest), bucket.set_ups));
         }
         let set_up = streams::set_up(&self.connection, &self.streams).await;
         let store = set_up.map_err(|error| Failure::Other(error.to_string()))?;
-        bucket.store = Some(store.clone());
+        let latest = Arc::new(Latest::new(store));
+        bucket.latest = Some(Arc::clone(&latest));
         bucket.set_ups += 1;
-        Ok((store, bucket.set_ups))
+        Ok((latest, bucket.set_ups))
     }
 
     /// After a failure a new set-up may help: a server that lost its store has no streams. Only the set-up that failed is
@@ -220,7 +223,7 @@ impl Deliverer {
     async fn forget(&self, set_up: u64) {
         let mut bucket = self.bucket.lock().await;
         if bucket.set_ups == set_up {
-            bucket.store = None;
+            bucket.latest = None;
         }
     }
 }

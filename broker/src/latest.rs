@@ -1,11 +1,17 @@
 //! The latest caption of each rig, in the key-value bucket `MSAO_LATEST` under the rig's name.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
 
 use crate::{
     caption::{Caption, InvalidCaption},
-    identity::Rig,
+    identity::{Rig, WindowId},
+    message::MessageId,
 };
 
 /// The bucket cannot be read or written.
@@ -36,39 +42,143 @@ pub async fn get(bucket: &Store, rig: &Rig) -> Result<Option<Caption>, LatestErr
     Ok(value.map(|value| Caption::decode(&value)).transpose()?)
 }
 
-/// Makes the encoded caption `payload` its rig's latest, without its plan, unless one is there that is as new by
-/// epoch, seq and revision. Returns whether it did.
-pub(crate) async fn advance(bucket: &Store, payload: &Bytes) -> Result<bool, LatestError> {
-    let mut caption = Caption::decode(payload)?;
-    caption.plan = None;
-    let payload = Bytes::from(caption.encode()?);
-    let rig = &caption.id.rig;
-    loop {
-        let entry = bucket
-            .entry(rig.as_str())
-            .await
-            .map_err(|error| fault(rig, &error))?;
-        let revision = match &entry {
-            None => 0,
-            Some(entry) => {
-                let current =
-                    (entry.operation == Operation::Put).then(|| Caption::decode(&entry.value));
-                // A value that is no caption is of no use to anyone: it is replaced.
-                if let Some(Ok(current)) = current
-                    && current.order() >= caption.order()
-                {
-                    return Ok(false);
-                }
-                entry.revision
-            }
-        };
-        match bucket.update(rig.as_str(), payload.clone(), revision).await {
-            Ok(_) => return Ok(true),
-            // Another writer came between: look again.
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
-            Err(error) => return Err(fault(rig, &error)),
+/// Rigs whose writes are remembered; beyond that all are forgotten, and each is read again before it is written.
+const REMEMBERED: usize = 4096;
+
+/// A caption's place among those of its rig.
+type Order = (WindowId, u32);
+
+/// The bucket, and what was written to it. Captions of a rig that come while one is written go into one write.
+#[derive(Debug)]
+pub(crate) struct Latest {
+    bucket: Store,
+    rigs: Mutex<HashMap<Rig, Arc<Entry>>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The newest caption that is to be written, encoded.
+    newest: Mutex<Option<(Order, Bytes)>>,
+    written: tokio::sync::Mutex<Written>,
+}
+
+/// What is known of a rig's entry in the bucket.
+#[derive(Debug, Default)]
+struct Written {
+    /// The caption that was there last.
+    order: Option<Order>,
+    /// The entry's revision in the bucket after the last write from here.
+    revision: Option<u64>,
+    /// Whether nobody else wrote it since then, as far as is known: then it need not be read first.
+    alone: bool,
+}
+
+impl Latest {
+    pub fn new(bucket: Store) -> Self {
+        Self {
+            bucket,
+            rigs: Mutex::default(),
         }
     }
+
+    /// Makes the encoded caption `payload` about `id` its rig's latest, without its plan, unless one is there that is as
+    /// new by epoch, seq and revision.
+    pub async fn advance(&self, id: &MessageId, payload: &Bytes) -> Result<(), LatestError> {
+        let order = (id.window.clone(), id.revision);
+        let entry = self.entry(&id.window.rig);
+        {
+            let mut newest = lock(&entry.newest);
+            if newest.as_ref().is_none_or(|(newest, _)| *newest < order) {
+                *newest = Some((order.clone(), payload.clone()));
+            }
+        }
+        let mut written = entry.written.lock().await;
+        while written.order.as_ref().is_none_or(|there| *there < order) {
+            // At least as new as this one.
+            let Some((order, payload)) = lock(&entry.newest).clone() else {
+                break;
+            };
+            self.write(&mut written, order, &payload).await?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, rig: &Rig) -> Arc<Entry> {
+        let mut rigs = lock(&self.rigs);
+        if rigs.len() >= REMEMBERED && !rigs.contains_key(rig) {
+            rigs.clear();
+        }
+        Arc::clone(rigs.entry(rig.clone()).or_default())
+    }
+
+    /// Writes a caption, or finds out that a newer one is there.
+    async fn write(
+        &self,
+        written: &mut Written,
+        order: Order,
+        payload: &Bytes,
+    ) -> Result<(), LatestError> {
+        let rig = &order.0.rig;
+        let mut revision = match written.revision.filter(|_| written.alone) {
+            Some(revision) => revision,
+            None => match self.newer(written, &order).await? {
+                Some(found) => {
+                    written.alone = found == 0 || written.revision == Some(found);
+                    found
+                }
+                None => return Ok(()),
+            },
+        };
+        let mut caption = Caption::decode(payload)?;
+        caption.plan = None;
+        let payload = Bytes::from(caption.encode()?);
+        loop {
+            let update = self.bucket.update(rig.as_str(), payload.clone(), revision);
+            match update.await {
+                Ok(revision) => {
+                    written.order = Some(order);
+                    written.revision = Some(revision);
+                    return Ok(());
+                }
+                // Another writer came between: look again.
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                    written.alone = false;
+                    match self.newer(written, &order).await? {
+                        Some(found) => revision = found,
+                        None => return Ok(()),
+                    }
+                }
+                Err(error) => return Err(fault(rig, &error)),
+            }
+        }
+    }
+
+    /// The revision to replace by a caption of `order`; `None` if what is there is as new.
+    async fn newer(
+        &self,
+        written: &mut Written,
+        order: &Order,
+    ) -> Result<Option<u64>, LatestError> {
+        let rig = &order.0.rig;
+        let entry = self.bucket.entry(rig.as_str()).await;
+        let Some(entry) = entry.map_err(|error| fault(rig, &error))? else {
+            return Ok(Some(0));
+        };
+        // A value that is no caption is of no use to anyone: it is replaced.
+        let current = (entry.operation == Operation::Put).then(|| Caption::decode(&entry.value));
+        if let Some(Ok(current)) = current {
+            let current = (current.id, current.revision);
+            if current >= *order {
+                written.order = Some(current);
+                return Ok(None);
+            }
+        }
+        Ok(Some(entry.revision))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn fault(rig: &Rig, error: &dyn std::error::Error) -> LatestError {

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{
-    self,
-    consumer::{PullConsumer, pull::Batch},
+use async_nats::{
+    HeaderMap, StatusCode, Subject, Subscriber,
+    jetstream::{
+        self,
+        consumer::{PullConsumer, pull::BatchConfig},
+    },
 };
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     connect::{Connection, Loss},
@@ -15,64 +19,103 @@ use crate::{
 
 /// How long the server keeps one request for messages: also how long stopping takes at most.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(1);
+/// How much later than that the server may say that a request is over.
+const LATE: Duration = Duration::from_secs(5);
 
-/// Asks for messages.
+/// Asks for messages. All requests share one inbox, so messages come in the server's order, and the next ones are asked
+/// for before the last have come. Every future may be dropped without losing a message.
 pub(crate) struct Pull {
     connection: Connection,
+    /// A request is for at least so many messages, unless nothing else is asked for.
+    least: usize,
     /// Watched since the consumer was opened: it may be gone with the connection.
     loss: Loss,
-    consumer: Option<PullConsumer>,
-    batch: Option<Batch>,
+    source: Option<Source>,
     failures: u32,
 }
 
+struct Source {
+    consumer: PullConsumer,
+    inbox: Subject,
+    messages: Subscriber,
+    /// How many messages may still come of the requests made.
+    asked: usize,
+    /// When the last of them is over.
+    until: Instant,
+}
+
 impl Pull {
-    pub fn new(connection: Connection) -> Self {
+    pub fn new(connection: Connection, least: usize) -> Self {
         Self {
             loss: connection.watch_loss(),
             connection,
-            consumer: None,
-            batch: None,
+            least: least.max(1),
+            source: None,
             failures: 0,
         }
     }
 
     /// Whether [`use_consumer`](Self::use_consumer) must come before [`next`](Self::next).
     pub fn needs_consumer(&self) -> bool {
-        self.consumer.is_none()
+        self.source.is_none()
     }
 
-    pub fn use_consumer(&mut self, consumer: PullConsumer) {
+    /// Pulls through `consumer` from now on.
+    pub async fn use_consumer(&mut self, consumer: PullConsumer) {
         self.loss = self.connection.watch_loss();
-        self.consumer = Some(consumer);
+        let inbox = Subject::from(self.connection.client().new_inbox());
+        match self.connection.client().subscribe(inbox.clone()).await {
+            Ok(messages) => {
+                self.source = Some(Source {
+                    consumer,
+                    inbox,
+                    messages,
+                    asked: 0,
+                    until: Instant::now(),
+                });
+            }
+            Err(error) => self.fail(&error.to_string()).await,
+        }
     }
 
     /// Forgets the consumer after a fault, says so once, and waits a little.
     pub async fn fail(&mut self, reason: &str) {
-        (self.consumer, self.batch) = (None, None);
+        self.source = None;
         if self.failures == 0 {
             tracing::warn!("messages cannot be pulled, trying again: {reason}");
         }
-        tokio::time::sleep(pause(self.failures)).await;
+        let failures = self.failures;
         self.failures += 1;
+        tokio::time::sleep(pause(failures)).await;
     }
 
-    /// The next message, or `None` if none came within [`EXPIRES`] or a fault came first. If a request must be made, it is
-    /// for at most `most` messages, which then come one by one; with 0 none is made.
+    /// How many messages may still come of the requests made.
+    pub fn asked(&self) -> usize {
+        self.source.as_ref().map_or(0, |source| source.asked)
+    }
+
+    /// The next message, or `None` if a request ended without one or a fault came first. Asks for more as long as at most
+    /// `most` may come; with 0 nothing is asked for.
     pub async fn next(&mut self, most: usize) -> Option<jetstream::Message> {
+        let least = self.least;
+        let source = self.source.as_mut()?;
         let next = tokio::select! {
             biased;
-            next = next_of_batch(&mut self.consumer, &mut self.batch, most) => next,
+            next = source.next(most, least) => next,
             // The connection's own log line says it.
             () = self.loss.lost() => {
-                (self.consumer, self.batch) = (None, None);
+                self.source = None;
                 return None;
             }
         };
         match next {
             Ok(message) => {
                 self.failures = 0;
-                message
+                let context = self.connection.jetstream();
+                message.map(|message| jetstream::Message {
+                    message,
+                    context: context.clone(),
+                })
             }
             Err(reason) => {
                 self.fail(&reason).await;
@@ -82,35 +125,58 @@ impl Pull {
     }
 }
 
-async fn next_of_batch(
-    consumer: &mut Option<PullConsumer>,
-    current: &mut Option<Batch>,
-    most: usize,
-) -> Result<Option<jetstream::Message>, String> {
-    let batch = match current {
-        Some(batch) => batch,
-        None if most == 0 => return Ok(None),
-        None => {
-            // Put back once the request is made: given up half-way, a request that nobody reads could
-            // swallow messages, and the consumer must be opened again.
-            let Some(taken) = consumer.take() else {
-                return Ok(None);
-            };
-            let request = taken.batch().max_messages(most).expires(EXPIRES);
-            let batch = request
-                .messages()
-                .await
-                .map_err(|error| error.to_string())?;
-            *consumer = Some(taken);
-            current.insert(batch)
+impl Source {
+    async fn next(
+        &mut self,
+        most: usize,
+        least: usize,
+    ) -> Result<Option<async_nats::Message>, String> {
+        let more = most.saturating_sub(self.asked);
+        if more >= least || (more > 0 && self.asked == 0) {
+            self.ask(more).await?;
         }
-    };
-    match batch.next().await {
-        Some(Ok(message)) => Ok(Some(message)),
-        Some(Err(error)) => Err(error.to_string()),
-        None => {
-            *current = None;
-            Ok(None)
+        if self.asked == 0 {
+            return Ok(None);
+        }
+        let Ok(next) = timeout_at(self.until + LATE, self.messages.next()).await else {
+            self.asked = 0;
+            return Ok(None);
+        };
+        let message = next.ok_or("the subscription ended")?;
+        match message.status {
+            None | Some(StatusCode::OK) => {
+                self.asked = self.asked.saturating_sub(1);
+                Ok(Some(message))
+            }
+            // A request is over.
+            Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {
+                let left = message.headers.as_ref().and_then(pending);
+                self.asked = self.asked.saturating_sub(left.unwrap_or(self.asked));
+                Ok(None)
+            }
+            Some(StatusCode::IDLE_HEARTBEAT) => Ok(None),
+            Some(status) => {
+                let why = message.description.unwrap_or_default();
+                Err(format!("status {status} {why}"))
+            }
         }
     }
+
+    async fn ask(&mut self, messages: usize) -> Result<(), String> {
+        // Counted first: dropped half-way, the request may be on its way.
+        self.asked += messages;
+        self.until = Instant::now() + EXPIRES;
+        let request = BatchConfig {
+            batch: messages,
+            expires: Some(EXPIRES),
+            ..BatchConfig::default()
+        };
+        let sent = self.consumer.request_batch(request, self.inbox.clone());
+        sent.await.map_err(|error| error.to_string())
+    }
+}
+
+/// Of a request that is over, how many messages it was for beyond those that came.
+fn pending(headers: &HeaderMap) -> Option<usize> {
+    headers.get("Nats-Pending-Messages")?.as_str().parse().ok()
 }

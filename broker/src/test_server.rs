@@ -10,6 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::connect::Connection;
+
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -33,6 +35,14 @@ pub fn binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// Waits until the server has all that was sent through the connection, such as a subscription: a flush tells only that it
+/// was written. Panics without JetStream.
+pub async fn reached(connection: &Connection) {
+    if let Err(error) = connection.jetstream().query_account().await {
+        panic!("{} does not answer: {error}", connection.url());
+    }
 }
 
 impl TestServer {

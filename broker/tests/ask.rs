@@ -8,7 +8,7 @@ use std::{pin::pin, time::Duration};
 use broker::{
     ask::{self, Answer, AnswerStatus, AskError},
     subjects,
-    test_server::TestServer,
+    test_server::{TestServer, reached},
 };
 use common::{connect, id};
 use futures::StreamExt;
@@ -31,7 +31,7 @@ async fn a_question_is_answered_or_refused_with_the_reason() {
     let (edge, user) = (connect(&server).await, connect(&server).await);
     let rig = id(0).rig;
     let mut questions = pin!(ask::questions(&edge, &rig).await.unwrap());
-    edge.client().flush().await.unwrap();
+    reached(&edge).await;
     let serve = async {
         let first = questions.next().await.unwrap();
         let text = format!("you asked: {}", first.prompt);

@@ -165,14 +165,14 @@ impl Worker {
             return Outcome::Done;
         }
         let more = delivery.pending > 0;
-        let verdict = match self.judge.judge(window.clone(), more).await {
-            Ok(Ok(Some(verdict))) => verdict,
-            Ok(Ok(None)) => {
+        let (window, verdict) = match self.judge.judge(window, more).await {
+            Ok((window, Ok(Some(verdict)))) => (window, verdict),
+            Ok((window, Ok(None))) => {
                 tracing::debug!(id = %window.id, "nothing in it to be captioned");
                 return Outcome::Done;
             }
-            Ok(Err(Fault::Hopeless(reason))) => return Outcome::Dead(reason),
-            Ok(Err(Fault::Passing(reason))) => return Outcome::Retry(reason),
+            Ok((_, Err(Fault::Hopeless(reason)))) => return Outcome::Dead(reason),
+            Ok((_, Err(Fault::Passing(reason)))) => return Outcome::Retry(reason),
             Err(error) => {
                 let outcome = Outcome::Retry(error.to_string());
                 lock(&self.broken).get_or_insert(error);

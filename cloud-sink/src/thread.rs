@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Fault, Verifier};
 
-type Answer = Result<Option<Verdict>, Fault>;
+/// A window and the verdict on it.
+type Answer = (FeatureWindow, Result<Option<Verdict>, Fault>);
 
 /// Which windows are verified together.
 #[derive(Clone, Copy, Debug)]
@@ -69,9 +70,10 @@ impl Judge {
                 let (windows, answers): (Vec<_>, Vec<_>) = (batch.into_iter())
                     .map(|request| (request.window, request.answer))
                     .unzip();
-                for (answer, verdict) in answers.into_iter().zip(verifier.verify_all(&windows)) {
+                let verdicts = verifier.verify_all(&windows);
+                for (answer, judged) in answers.into_iter().zip(windows.into_iter().zip(verdicts)) {
                     // Whoever asked may have been stopped meanwhile.
-                    let _ = answer.send(verdict);
+                    let _ = answer.send(judged);
                 }
             }
         };
@@ -95,10 +97,10 @@ impl Judge {
         self.waiting.load(Ordering::Relaxed) as u64
     }
 
-    /// Asks for the verdict on `window`; `more` tells that others are on their way.
+    /// Asks for the verdict on `window`, which comes back with it; `more` tells that others are on their way.
     ///
     /// # Errors
-    /// Outside: the thread is gone. Inside: the verifier's own fault.
+    /// The thread is gone.
     pub async fn judge(&self, window: FeatureWindow, more: bool) -> Result<Answer, Error> {
         let ended = || Error::Thread {
             model: self.model.clone(),

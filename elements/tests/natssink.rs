@@ -6,7 +6,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use broker::connect::AtStart;
-use broker::test_server::TestServer;
+use broker::test_server::{TestServer, reached};
 use broker::{Caption, ConnectConfig, Connection, DraftReport, FeatureWindow, WindowId};
 use common::*;
 use futures::StreamExt;
@@ -85,7 +85,7 @@ fn the_draft_and_the_features_are_published_and_stats_tell() {
     let (_connection, mut messages) = runtime.block_on(async {
         let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
         let messages = connection.client().subscribe("msao.v1.>").await.unwrap();
-        connection.client().flush().await.unwrap();
+        reached(&connection).await;
         (connection, messages)
     });
     let element = sink(&server.url());
@@ -273,4 +273,31 @@ fn what_is_no_window_is_an_error_and_no_panic() {
     let flow = harness.push(gst::Buffer::from_slice(b"garbage".to_vec()));
     assert_eq!(flow, Err(gst::FlowError::Error));
     assert!(error_on(&bus).contains("not a features message"));
+}
+
+#[test]
+fn a_window_with_a_picture_is_an_error_unless_pictures_may_be_published() {
+    let server = TestServer::start();
+    for (payload, passes) in [
+        (None, false),
+        (Some("features"), false),
+        (Some("keyframes"), true),
+    ] {
+        let sink = sink(&server.url());
+        if let Some(payload) = payload {
+            sink.set_property_from_str("payload", payload);
+        }
+        let mut harness = harness(&sink);
+        let mut pictured = window(0, Action::Verify);
+        pictured.keyframe = Some(vec![0xff, 0xd8, 0xff, 0xd9]);
+        harness.play();
+        let pushed = harness.push(buffer(&pictured));
+        assert_eq!(pushed.is_ok(), passes, "{payload:?}");
+        let stats: gst::Structure = sink.property("stats");
+        assert_eq!(
+            stats.get::<u64>("published").unwrap() > 0,
+            passes,
+            "{payload:?}"
+        );
+    }
 }

@@ -111,9 +111,11 @@ fn tokens(tokens: &ArrayRef) -> Result<Vec<Token>, Error> {
     let importance = columns.array::<Float32Array>("importance")?;
     let scale = columns.array::<Float32Array>("scale")?;
     let features = columns.array::<FixedSizeListArray>("feature")?;
+    let channels = features.value_length() as usize;
+    let values = cast::<Int8Array>("tokens.feature", features.values())?.values();
     (0..tokens.len())
         .map(|i| {
-            let feature = features.value(i);
+            let start = i * channels;
             Ok(Token {
                 modality: parse("tokens.modality", modality.value(i))?,
                 stream: stream.value(i).to_owned(),
@@ -122,8 +124,8 @@ fn tokens(tokens: &ArrayRef) -> Result<Vec<Token>, Error> {
                 x: x.value(i),
                 importance: importance.value(i),
                 scale: scale.value(i),
-                feature: cast::<Int8Array>("tokens.feature", &feature)?
-                    .values()
+                feature: (values.get(start..start + channels))
+                    .ok_or_else(|| Error::Malformed("column 'tokens.feature' is short".to_owned()))?
                     .to_vec(),
             })
         })

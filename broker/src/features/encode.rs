@@ -1,6 +1,9 @@
 //! A window to an Arrow IPC stream of one row.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow_array::{
     ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch,
@@ -9,7 +12,10 @@ use arrow_array::{
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_ipc::{
     MetadataVersion,
-    writer::{IpcWriteOptions, StreamWriter},
+    writer::{
+        DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
+        write_message,
+    },
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 
@@ -17,14 +23,56 @@ use super::{DraftReport, Error, FeatureWindow, ModalityReport, SCHEMA, SCHEMA_KE
 
 /// 8 rather than Arrow's usual 64: a window has some 40 small buffers, each padded to this.
 const ALIGNMENT: usize = 8;
+/// Ends a stream.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+/// What a window commonly has at most besides its tokens, and a token besides its channels.
+const ROOM: usize = 6 * 1024;
+const TOKEN_ROOM: usize = 40;
 
 pub(super) fn encode(window: &FeatureWindow) -> Result<Vec<u8>, Error> {
     let batch = batch(window)?;
     let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
-    writer.write(&batch)?;
-    writer.finish()?;
-    Ok(writer.into_inner()?)
+    let channels = window.tokens.first().map_or(1, |token| token.feature.len());
+    let head = head(channels, &batch, &options)?;
+    let mut bytes = Vec::with_capacity(
+        head.len() + ROOM + window.tokens.len() * (channels + TOKEN_ROOM) + keyframe_len(window),
+    );
+    bytes.extend_from_slice(&head);
+    let mut dictionaries = DictionaryTracker::new(false);
+    let (_, message) = IpcDataGenerator::default().encode(
+        &batch,
+        &mut dictionaries,
+        &options,
+        &mut IpcWriteContext::default(),
+    )?;
+    write_message(&mut bytes, message, &options)?;
+    bytes.extend(END);
+    Ok(bytes)
+}
+
+fn keyframe_len(window: &FeatureWindow) -> usize {
+    window.keyframe.as_ref().map_or(0, Vec::len)
+}
+
+/// The schema's message, which the number of channels decides; the last one is kept, as making it takes longer than the rest.
+fn head(
+    channels: usize,
+    batch: &RecordBatch,
+    options: &IpcWriteOptions,
+) -> Result<Arc<[u8]>, ArrowError> {
+    static LAST: Mutex<Option<(usize, Arc<[u8]>)>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, head)) = &*last
+        && *of == channels
+    {
+        return Ok(Arc::clone(head));
+    }
+    let writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options.clone())?;
+    let mut bytes = writer.into_inner()?;
+    bytes.truncate(bytes.len() - END.len());
+    let head: Arc<[u8]> = bytes.into();
+    *last = Some((channels, Arc::clone(&head)));
+    Ok(head)
 }
 
 fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
@@ -90,10 +138,7 @@ fn modalities(reports: &[ModalityReport]) -> Result<ArrayRef, ArrowError> {
     let share = |measure: fn(&ModalityReport) -> f32| floats(reports.iter().map(measure));
     structs(
         vec![
-            (
-                "modality",
-                text(reports.iter().map(|r| r.modality.to_string())),
-            ),
+            ("modality", text(reports.iter().map(|r| r.modality.name()))),
             ("stream", text(reports.iter().map(|r| &r.stream))),
             ("rho", share(|r| r.rho)),
             ("gamma", share(|r| r.gamma)),
@@ -144,19 +189,13 @@ fn tokens(tokens: &[Token]) -> Result<ArrayRef, ArrowError> {
     let channels = tokens.first().map_or(1, |token| token.feature.len());
     let channels =
         i32::try_from(channels).map_err(|e| ArrowError::InvalidArgumentError(e.to_string()))?;
-    let values = Int8Array::from_iter_values(
-        tokens
-            .iter()
-            .flat_map(|token| token.feature.iter().copied()),
-    );
+    let values: Vec<&[i8]> = tokens.iter().map(|t| t.feature.as_slice()).collect();
+    let values = Int8Array::from(values.concat());
     let item = Arc::new(Field::new("item", DataType::Int8, false));
     let features = FixedSizeListArray::try_new(item, channels, Arc::new(values), None)?;
     structs(
         vec![
-            (
-                "modality",
-                text(tokens.iter().map(|t| t.modality.to_string())),
-            ),
+            ("modality", text(tokens.iter().map(|t| t.modality.name()))),
             ("stream", text(tokens.iter().map(|t| &t.stream))),
             ("t", place(|t| t.t)),
             ("y", place(|t| t.y)),

@@ -2,7 +2,10 @@
 //! lies within the message, and only types that the schema uses occur, so that hostile bytes can
 //! neither allocate without bound nor reach code that trusts its input.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
@@ -15,11 +18,13 @@ use arrow_schema::{DataType, Fields, Schema, SchemaRef};
 use super::{Error, SCHEMA, SCHEMA_KEY};
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Schemas of more bytes are not kept; ours has some 3,000.
+const LONGEST_KEPT: usize = 16 * 1024;
 
 /// The record batch of a stream that holds one schema, one batch and the end mark.
 pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
     let (header, rest) = frame(bytes)?;
-    let schema = schema(&message(header)?)?;
+    let schema = known_schema(header)?;
 
     let (header, body_and_rest) = frame(rest)?;
     let message = message(header)?;
@@ -58,6 +63,22 @@ fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 
 fn message(flatbuffer: &[u8]) -> Result<Message<'_>, Error> {
     root_as_message(flatbuffer).map_err(|_| malformed("a message header is corrupt"))
+}
+
+/// The schema in `header`. Windows of a rig have the same one: the last is kept, and read once.
+fn known_schema(header: &[u8]) -> Result<SchemaRef, Error> {
+    static LAST: Mutex<Option<(Vec<u8>, SchemaRef)>> = Mutex::new(None);
+    let lock = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((bytes, schema)) = &*lock()
+        && bytes == header
+    {
+        return Ok(Arc::clone(schema));
+    }
+    let schema = schema(&message(header)?)?;
+    if header.len() <= LONGEST_KEPT {
+        *lock() = Some((header.to_vec(), Arc::clone(&schema)));
+    }
+    Ok(schema)
 }
 
 fn schema(message: &Message<'_>) -> Result<SchemaRef, Error> {

@@ -50,13 +50,20 @@ pub enum Modality {
     Sensor,
 }
 
-impl fmt::Display for Modality {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Modality {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Video => "video",
             Self::Audio => "audio",
             Self::Sensor => "sensor",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Modality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

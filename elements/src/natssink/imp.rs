@@ -15,7 +15,7 @@ use offload::Action;
 
 use tokio::runtime::Runtime;
 
-use super::properties::{self, Settings};
+use super::properties::{self, Payload, Settings};
 use super::reporter::Reporter;
 use crate::{feedback, lock};
 
@@ -247,7 +247,15 @@ impl BaseSinkImpl for NatsSink {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
                 gst::FlowError::Error
             })?;
+            let payload = lock(&self.settings).payload;
             let window = FeatureWindow::decode(&bytes).map_err(|error| error.to_string());
+            let window = window.and_then(|window| match payload {
+                Payload::Features if window.keyframe.is_some() => Err(format!(
+                    "window {} holds a picture, which payload=features keeps here: leave it out, or set payload=keyframes",
+                    window.id
+                )),
+                _ => Ok(window),
+            });
             window.and_then(|window| {
                 let Started {
                     connection,

@@ -20,7 +20,7 @@ mod imp;
 mod properties;
 mod reporter;
 
-pub use properties::OnFull;
+pub use properties::{OnFull, Payload};
 
 glib::wrapper! {
     /// Publishes windows and their drafts.

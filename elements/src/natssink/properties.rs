@@ -34,6 +34,19 @@ impl From<OnFull> for broker::OnFull {
     }
 }
 
+/// What of a window may be published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMsaoPayload")]
+pub enum Payload {
+    /// Features and captions: a window that holds a picture is an error.
+    #[default]
+    #[enum_value(name = "Features and captions, no pictures", nick = "features")]
+    Features,
+    /// Pictures, too, if a window holds one.
+    #[enum_value(name = "Pictures, too, if a window holds one", nick = "keyframes")]
+    Keyframes,
+}
+
 /// Settings; their defaults are the properties'.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -42,6 +55,7 @@ pub(super) struct Settings {
     queue_bytes: u64,
     on_full: OnFull,
     pub flush_timeout: gst::ClockTime,
+    pub payload: Payload,
 }
 
 impl Default for Settings {
@@ -53,6 +67,7 @@ impl Default for Settings {
             queue_bytes: publisher.max_bytes as u64,
             on_full: OnFull::default(),
             flush_timeout: gst::ClockTime::from_seconds(5),
+            payload: Payload::default(),
         }
     }
 }
@@ -74,6 +89,7 @@ impl Settings {
         match name {
             "queue-messages" => self.queue_messages = value.get().unwrap_or_default(),
             "queue-bytes" => self.queue_bytes = value.get().unwrap_or_default(),
+            "payload" => self.payload = value.get().unwrap_or_default(),
             "on-full" => self.on_full = value.get().unwrap_or_default(),
             _ => {
                 self.flush_timeout = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
@@ -85,6 +101,7 @@ impl Settings {
         match name {
             "queue-messages" => Some(self.queue_messages.to_value()),
             "queue-bytes" => Some(self.queue_bytes.to_value()),
+            "payload" => Some(self.payload.to_value()),
             "on-full" => Some(self.on_full.to_value()),
             "flush-timeout" => Some(self.flush_timeout.nseconds().to_value()),
             name => self.nats.get(name),
@@ -115,6 +132,11 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("on-full", default.on_full)
                 .nick("On full")
                 .blurb("What to do with a message when the queue is full; what is dropped is counted and logged as an error")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("payload", default.payload)
+                .nick("Payload")
+                .blurb("What of a window may be published; a window that holds more is an error")
                 .mutable_ready()
                 .build(),
             glib::ParamSpecUInt64::builder("flush-timeout")

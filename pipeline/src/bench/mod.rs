@@ -7,6 +7,7 @@ mod edge;
 mod flops;
 mod judge;
 mod links;
+mod load;
 mod maker;
 mod measure;
 mod methods;
@@ -32,6 +33,8 @@ pub struct Arguments {
 enum What {
     /// Cloud only, edge only, layer split, MSAO and ablations of it, on links of several speeds: a table, plots, JSON.
     Offload(offload::Arguments),
+    /// Windows a second from edge to broker to worker without a model, against JetStream alone; delays; memory.
+    Load(load::Arguments),
     /// The edge process of a benchmark.
     #[command(hide = true)]
     Edge(edge::Arguments),
@@ -44,6 +47,7 @@ enum What {
 pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Offload(arguments) => offload::run_all(arguments),
+        What::Load(arguments) => load::run_all(arguments),
         What::Edge(arguments) => edge::run(arguments),
     }
 }

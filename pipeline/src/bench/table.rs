@@ -4,7 +4,7 @@ use super::measure::Cell;
 use super::pooled::Pooled;
 
 /// Rows of text, the first a heading, as lines of equal columns.
-fn lines(rows: &[Vec<String>]) -> String {
+pub(super) fn lines(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));

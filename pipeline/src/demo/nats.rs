@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running server, killed when dropped.
 pub struct Server {
-    _child: Child,
+    child: Child,
     /// Where it listens.
     pub url: String,
 }
@@ -73,13 +73,26 @@ impl Server {
                 );
             }
             if let Some(url) = listening(folder) {
-                return Ok(Self { _child: child, url });
+                return Ok(Self { child, url });
             }
             if begun.elapsed() > PATIENCE {
                 bail!("nats-server does not listen after {PATIENCE:?}");
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Its process id, until it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills it and waits for its end: then nothing writes into its folder any more.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub async fn stop(mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Config {
     /// What becomes of a window after its draft.
     #[serde(default)]
     pub offload: Offload,
+    /// What of the streams may leave the box; features and captions if left out, and nothing else can.
+    #[serde(default)]
+    pub payload: Option<Payload>,
     /// How questions are answered.
     #[serde(default)]
     pub ask: Ask,
@@ -129,6 +132,22 @@ pub struct Draft {
     pub beta_budget_s: Option<f64>,
     /// Tokens of a window that go on to the cloud at most, those that the draft looked at most.
     pub keep_tokens: Option<u32>,
+}
+
+/// What of the streams may leave the box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Payload {
+    /// Features, captions and figures; no pixel and no sample of sound.
+    Features,
+}
+
+impl Display for Payload {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Features => "features",
+        })
+    }
 }
 
 /// How questions are answered.
@@ -453,6 +472,7 @@ mod tests {
     fn mistakes_are_named() {
         for (text, word) in [
             ("paces = 'fast'", "paces"),
+            ("payload = 'keyframes'", "expected `features`"),
             ("[[audio]]\nsource = 'auto'\nloop = true", "loop"),
             (
                 "[[sensor]]\nsource = 'a.csv'\ngate = { treshold = 1 }",

@@ -133,6 +133,7 @@ fn trunk(config: &Config, models: &str) -> String {
     option(&mut line, "queue-messages", config.queue.messages);
     option(&mut line, "queue-bytes", config.queue.bytes);
     option(&mut line, "on-full", config.queue.on_full);
+    option(&mut line, "payload", config.payload);
     line
 }
 

@@ -10,5 +10,6 @@ mod demo;
 mod docs;
 mod explain;
 mod faults;
+mod privacy;
 mod rig;
 mod workers;

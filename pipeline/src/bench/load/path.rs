@@ -1,0 +1,295 @@
+//! Windows through MSAO: encoded, handed to a publisher for each rig, taken by a cloud worker whose model is a stub.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::consumer::PullConsumer;
+use broker::caption::Verdict;
+use broker::connect::AtStart;
+use broker::headers::TraceParent;
+use broker::{
+    ConnectConfig, Connection, FeatureWindow, Message, Publisher, PublisherConfig, Rig,
+    StreamsConfig, streams,
+};
+use cloud_sink::{Config, Fault, Verifier, run_with};
+use hdrhistogram::Histogram;
+use time::OffsetDateTime;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+
+use super::sample::{self, Size};
+
+/// The consumer's name, of MSAO and of JetStream alone.
+pub const DURABLE: &str = "load";
+/// How long a window that was published may take to be captioned.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is sent, and how.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// How large the windows are.
+    pub size: Size,
+    /// How many rigs send them.
+    pub rigs: usize,
+    /// Whether a caption of each is published.
+    pub captions: bool,
+    /// For how long.
+    pub length: Duration,
+    /// At most so many windows.
+    pub windows: u64,
+    /// Windows a second of all rigs together; as fast as they go if left out.
+    pub rate: Option<f64>,
+    /// Messages not acknowledged yet, of all rigs together.
+    pub in_flight: usize,
+    /// Windows that are published and not taken up yet; fewer than the stream holds.
+    pub backlog: usize,
+    /// Windows that the worker gives its model at a time.
+    pub batch: usize,
+}
+
+impl Load {
+    /// The rigs' names.
+    pub fn rigs(&self) -> impl Iterator<Item = Rig> + use<> {
+        (0..self.rigs).filter_map(|n| format!("rig-{n}").parse().ok())
+    }
+
+    /// Messages of one rig that are not acknowledged yet.
+    pub fn in_flight(&self) -> usize {
+        (self.in_flight / self.rigs).max(1)
+    }
+
+    /// Windows that a worker has in hand.
+    pub fn in_hand(&self) -> usize {
+        2 * self.batch
+    }
+}
+
+/// What came of it.
+pub struct Passed {
+    /// Windows captioned.
+    pub windows: u64,
+    /// Seconds from the first to the last acknowledgement of a window by the worker.
+    pub seconds: f64,
+    /// Microseconds from when a window is due until the model has it, decoded.
+    pub delay: Histogram<u64>,
+}
+
+/// What the model's stub has seen.
+#[derive(Debug)]
+pub struct Seen {
+    windows: AtomicU64,
+    /// Of each rig, the sum of its windows' numbers: tells that each came once.
+    sums: Mutex<Vec<u64>>,
+    delay: Mutex<Histogram<u64>>,
+    room: Semaphore,
+    news: Notify,
+}
+
+impl Seen {
+    /// Nothing yet.
+    ///
+    /// # Errors
+    /// The histogram cannot be made.
+    pub fn new(load: &Load) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            windows: AtomicU64::new(0),
+            sums: Mutex::new(vec![0; load.rigs]),
+            delay: Mutex::new(Histogram::new_with_bounds(1, 60_000_000, 3)?),
+            room: Semaphore::new(load.backlog),
+            news: Notify::new(),
+        }))
+    }
+
+    /// How many windows.
+    pub fn windows(&self) -> u64 {
+        self.windows.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, window: &FeatureWindow) {
+        let delay = (now_ns() - window.closed_utc_ns).max(0) as u64 / 1000;
+        lock(&self.delay).saturating_record(delay);
+        let rig =
+            (window.id.rig.as_str().strip_prefix("rig-")).and_then(|n| n.parse::<usize>().ok());
+        let mut sums = lock(&self.sums);
+        if let Some(sum) = rig.and_then(|rig| sums.get_mut(rig)) {
+            *sum += window.id.seq;
+        }
+        drop(sums);
+        self.windows.fetch_add(1, Ordering::Relaxed);
+        self.room.add_permits(1);
+        self.news.notify_one();
+    }
+}
+
+/// Takes the model's place: it has seen a window, and takes its draft for right.
+struct Stub {
+    seen: Arc<Seen>,
+    captions: bool,
+}
+
+impl Verifier for Stub {
+    fn model(&self) -> &str {
+        "none"
+    }
+
+    fn provider(&self) -> String {
+        "none".to_owned()
+    }
+
+    fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
+        self.seen.take(window);
+        Ok(self.captions.then(|| sample::verdict(window)).flatten())
+    }
+}
+
+/// Sends the windows of `load` through MSAO.
+///
+/// # Errors
+/// The server refuses something, or a window was lost or came twice.
+pub async fn run(load: &Load, url: &str, seen: Arc<Seen>) -> Result<Passed> {
+    let mut worker = Config::new("none");
+    worker.nats.url = url.to_owned();
+    worker.consumer.durable = DURABLE.to_owned();
+    worker.batch.max = load.batch;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stub = Stub {
+        seen: Arc::clone(&seen),
+        captions: load.captions,
+    };
+    let worker = tokio::spawn(run_with(worker, move || Ok(stub), async {
+        // A sender that is gone stops it, too.
+        let _ = stopped.await;
+    }));
+    let connection = connect(url).await?;
+    let config = PublisherConfig {
+        in_flight: load.in_flight(),
+        ..PublisherConfig::default()
+    };
+    let mut edges = Vec::new();
+    for rig in load.rigs() {
+        let connection = connect(url).await?;
+        let publisher = Publisher::start(connection, StreamsConfig::default(), config)?;
+        edges.push((publisher, load.size.window(rig)?));
+    }
+    let begun = Instant::now();
+    let (sending, room) = (load.clone(), Arc::clone(&seen));
+    let sender = tokio::task::spawn_blocking(move || send(&sending, edges, &room, begun));
+    let all = async {
+        let sent = sender.await.context("the edges panicked")??;
+        while seen.windows() < sent {
+            let more = tokio::time::timeout(PATIENCE, seen.news.notified()).await;
+            more.with_context(|| format!("of {sent} windows {} arrived", seen.windows()))?;
+        }
+        Ok::<_, anyhow::Error>((sent, acknowledged(&connection, sent).await?))
+    };
+    let mut worker = std::pin::pin!(worker);
+    let (windows, done) = tokio::select! {
+        ended = &mut worker => {
+            seen.room.close();
+            ended.context("the worker panicked")??;
+            anyhow::bail!("the worker stopped by itself");
+        }
+        all = all => all?,
+    };
+    drop(stop);
+    let summary = worker.await.context("the worker panicked")??;
+    let expected = if load.captions { windows } else { 0 };
+    ensure!(
+        summary.captioned == expected && summary.dead == 0,
+        "of {windows} windows the worker captioned {}, {} went to the dead letters",
+        summary.captioned,
+        summary.dead
+    );
+    let rigs = load.rigs as u64;
+    for (rig, sum) in (0..).zip(lock(&seen.sums).iter()) {
+        let count = windows / rigs + u64::from(rig < windows % rigs);
+        ensure!(
+            *sum == count * count.saturating_sub(1) / 2,
+            "rig {rig}: of {count} windows some are missing or came twice"
+        );
+    }
+    let delay = lock(&seen.delay).clone();
+    Ok(Passed {
+        windows,
+        seconds: (done - begun).as_secs_f64(),
+        delay,
+    })
+}
+
+/// Encodes and publishes the rigs' windows in turn, for as long or as many as asked. Returns how many.
+fn send(
+    load: &Load,
+    mut edges: Vec<(Publisher, FeatureWindow)>,
+    seen: &Seen,
+    begun: Instant,
+) -> Result<u64> {
+    let runtime = Handle::current();
+    let mut sent = 0;
+    while sent < load.windows && begun.elapsed() < load.length {
+        runtime.block_on(seen.room.acquire())?.forget();
+        let mut due = now_ns();
+        if let Some(rate) = load.rate {
+            let early = Duration::from_secs_f64(sent as f64 / rate).saturating_sub(begun.elapsed());
+            std::thread::sleep(early);
+            let late = begun.elapsed().as_secs_f64() - sent as f64 / rate;
+            due = now_ns() - (late * 1e9) as i64;
+        }
+        let turn = sent as usize % edges.len();
+        let (publisher, window) = &mut edges[turn];
+        window.closed_utc_ns = due;
+        window.drafted_utc_ns = due;
+        let payload = window.encode()?;
+        publisher.publish(Message::features(window, payload, TraceParent::generate()))?;
+        window.id.seq += 1;
+        sent += 1;
+    }
+    for (publisher, _) in &edges {
+        publisher.flush(PATIENCE)?;
+    }
+    Ok(sent)
+}
+
+/// Waits until the consumer's messages up to the `count`th are acknowledged. Returns when it saw that.
+///
+/// # Errors
+/// The server does not say, or they are not within half a minute.
+pub async fn acknowledged(connection: &Connection, count: u64) -> Result<Instant> {
+    let begun = Instant::now();
+    loop {
+        let consumer: PullConsumer = connection
+            .jetstream()
+            .get_consumer_from_stream(DURABLE, streams::FEATURES)
+            .await?;
+        let floor = consumer.cached_info().ack_floor.stream_sequence;
+        if floor >= count {
+            return Ok(Instant::now());
+        }
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{floor} of {count} messages are acknowledged"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A connection of its own.
+///
+/// # Errors
+/// No server answers.
+pub async fn connect(url: &str) -> Result<Connection> {
+    let config = ConnectConfig {
+        url: url.to_owned(),
+        ..ConnectConfig::default()
+    };
+    Ok(Connection::open(&config, AtStart::Fail).await?)
+}
+
+fn now_ns() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp_nanos() as i64
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
