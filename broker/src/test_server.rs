@@ -10,6 +10,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use crate::connect::Secret;
+
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -48,6 +50,18 @@ impl TestServer {
         let store = dir.path().join("store");
         let config =
             format!("jetstream {{ store_dir: {store:?}, max_file_store: 2GB }}\n{extra}\n");
+        Self::begin(dir, &config)
+    }
+
+    /// Starts a server with this configuration, in which `nats-data` stands for a temporary folder.
+    pub fn with_whole_config(config: &str) -> Self {
+        let dir =
+            tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+        let config = config.replace("nats-data", &dir.path().display().to_string());
+        Self::begin(dir, &config)
+    }
+
+    fn begin(dir: TempDir, config: &str) -> Self {
         let file = dir.path().join("nats.conf");
         std::fs::write(&file, config)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
@@ -60,6 +74,14 @@ impl TestServer {
         server.port = server.announced_port();
         server.wait_until_it_answers();
         server
+    }
+
+    /// A secret of this text, in a file that is there as long as the server.
+    pub fn secret(&self, text: &str) -> Secret {
+        let file = self.dir.path().join(format!("{text}.secret"));
+        std::fs::write(&file, text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
+        Secret::File(file)
     }
 
     /// Where it listens.

@@ -356,7 +356,7 @@ async fn an_edge_confined_to_its_rig_can_publish_for_no_other() {
         let config = ConnectConfig {
             url: server.url(),
             user: Some(user.to_owned()),
-            password: Some("right".to_owned().into()),
+            password: Some(server.secret("right")),
             ..ConnectConfig::default()
         };
         Connection::open(&config, AtStart::Fail).await.unwrap()

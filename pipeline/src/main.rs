@@ -12,6 +12,7 @@ mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
 mod explain;
+mod nats;
 mod nats_server;
 mod output;
 mod shutdown;
