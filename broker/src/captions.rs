@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    Message,
+    Context, Message,
     consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
 };
 
@@ -41,7 +41,8 @@ pub struct Captions {
     seen: Seen,
 }
 
-/// Sets up the streams and reads the captions of `rig`, or of all rigs.
+/// Sets up the streams and reads the captions of `rig`, or of all rigs: those of the cloud's domain, where the connection
+/// names one, whose streams are the cloud's business.
 ///
 /// # Errors
 /// The streams cannot be set up.
@@ -51,7 +52,9 @@ pub async fn subscribe(
     rig: Option<&Rig>,
     from: From,
 ) -> Result<Captions, SetUpError> {
-    streams::set_up(connection, streams).await?;
+    if connection.cloud().is_none() {
+        streams::set_up(connection, streams).await?;
+    }
     let next_sequence = match from {
         From::Beginning => 1,
         From::Now => last_sequence(connection).await? + 1,
@@ -104,7 +107,9 @@ impl Captions {
 
     /// An ephemeral consumer that goes on where this reader is.
     async fn consumer(&mut self) -> Result<PullConsumer, SetUpError> {
-        streams::set_up(&self.connection, &self.streams).await?;
+        if self.connection.cloud().is_none() {
+            streams::set_up(&self.connection, &self.streams).await?;
+        }
         // A server that lost its store counts from 1 again.
         if last_sequence(&self.connection).await? + 1 < self.next_sequence {
             self.next_sequence = 1;
@@ -119,17 +124,19 @@ impl Captions {
             memory_storage: true,
             ..pull::Config::default()
         };
-        let consumer = self
-            .connection
-            .jetstream()
+        let consumer = jetstream(&self.connection)
             .create_consumer_on_stream(wanted, streams::CAPTIONS)
             .await;
         consumer.map_err(|error| refused(&self.connection, &error))
     }
 }
 
+fn jetstream(connection: &Connection) -> &Context {
+    connection.cloud().unwrap_or(connection.jetstream())
+}
+
 async fn last_sequence(connection: &Connection) -> Result<u64, SetUpError> {
-    let stream = connection.jetstream().get_stream(streams::CAPTIONS).await;
+    let stream = jetstream(connection).get_stream(streams::CAPTIONS).await;
     Ok(stream
         .map_err(|error| refused(connection, &error))?
         .cached_info()

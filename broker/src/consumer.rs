@@ -320,7 +320,7 @@ impl<'a> Desk<'a> {
         let max_bytes = self.deliverer.connection().client().max_payload();
         let letter = dead::letter(delivery, reason, max_bytes);
         let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
-        match self.deliverer.deliver(&letter, || {}).await {
+        match self.deliverer.deliver(&letter).await {
             Ok(()) => {
                 tracing::error!(subject, sequence, "moved to {}: {reason}", letter.subject());
                 self.dead.fetch_add(1, Ordering::Relaxed);

@@ -2,11 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
+use async_nats::jetstream::{
+    context::{PublishAckFuture, PublishError, PublishErrorKind},
+    message::PublishMessage,
+};
 use tokio::sync::Mutex;
 
 use crate::{
-    connect::Connection,
+    connect::{Connection, Loss},
     latest::{Latest, LatestError},
     message::Message,
     streams::{self, StreamsConfig},
@@ -57,9 +60,12 @@ struct Bucket {
 }
 
 /// Why one attempt failed.
-enum Failure {
+pub(crate) enum Failure {
+    /// The connection was lost before the acknowledgement: its own log line says it.
     Lost,
-    Undeliverable,
+    /// No attempt will do better.
+    Undeliverable(Undeliverable),
+    /// Another attempt may do better.
     Other(String),
 }
 
@@ -88,39 +94,19 @@ impl Deliverer {
         &self.connection
     }
 
-    /// Publishes `message` again and again under its id until the server acknowledges it as stored;
-    /// a caption also becomes its rig's latest. `on_retry` is called before each further attempt.
-    /// Dropping the future gives up.
+    /// Publishes `message` again and again under its id until the server acknowledges it as stored; a caption also becomes
+    /// its rig's latest. Dropping the future gives up.
     ///
     /// # Errors
     /// The message is larger than the server takes.
-    pub async fn deliver(
-        &self,
-        message: &Message,
-        on_retry: impl Fn(),
-    ) -> Result<(), Undeliverable> {
+    pub async fn deliver(&self, message: &Message) -> Result<(), Undeliverable> {
         let mut stored = false;
         let mut failures = 0;
         loop {
-            self.connection.connected().await;
-            let mut loss = self.connection.watch_loss();
-            let attempt = tokio::select! {
-                attempt = self.attempt(message, &mut stored) => attempt,
-                () = loss.lost() => Err(Failure::Lost),
-            };
-            match attempt {
+            match self.attempt(message, &mut stored).await {
                 Ok(()) => return Ok(()),
-                Err(Failure::Undeliverable) => {
-                    return Err(Undeliverable {
-                        id: message.id.clone(),
-                        bytes: message.wire_len(),
-                    });
-                }
-                // The connection's own log line says it.
-                Err(Failure::Lost) => tracing::debug!(
-                    id = message.id,
-                    "connection lost before the acknowledgement"
-                ),
+                Err(Failure::Undeliverable(error)) => return Err(error),
+                Err(Failure::Lost) => {}
                 Err(Failure::Other(reason)) => {
                     if failures == 0 {
                         tracing::warn!(id = message.id, "not stored yet, trying again: {reason}");
@@ -129,79 +115,105 @@ impl Deliverer {
                     failures += 1;
                 }
             }
-            on_retry();
         }
     }
 
+    /// One attempt at it.
     async fn attempt(&self, message: &Message, stored: &mut bool) -> Result<(), Failure> {
-        let (latest, set_up) = self.latest().await?;
-        let attempt = self.attempt_on(&latest, message, stored).await;
-        if let Err(Failure::Other(_)) = attempt {
-            self.forget(set_up).await;
-        }
-        attempt
+        let sent = self.send(message, *stored).await?;
+        self.settle(message, sent, stored).await
     }
 
-    async fn attempt_on(
+    /// The first half of an attempt, as soon as there is a connection: hands the message to the link, unless an earlier
+    /// attempt has `stored` it.
+    pub(crate) async fn send(&self, message: &Message, stored: bool) -> Result<Sent, Failure> {
+        self.connection.connected().await;
+        let mut loss = self.connection.watch_loss();
+        let send = async {
+            let (latest, set_up) = self.latest().await?;
+            let flight = (!stored).then(|| self.hand_over(message));
+            let (flight, acknowledgement) = match flight {
+                None => (None, None),
+                Some((flight, sent)) => match sent.await {
+                    Ok(acknowledgement) => (flight, Some(acknowledgement)),
+                    Err(error) => {
+                        let failure = failure(message, &error);
+                        self.forget_after(&failure, set_up).await;
+                        return Err(failure);
+                    }
+                },
+            };
+            Ok((latest, set_up, flight, acknowledgement))
+        };
+        let (latest, set_up, flight, acknowledgement) =
+            unless_lost(message, &mut loss, send).await?;
+        Ok(Sent {
+            latest,
+            set_up,
+            loss,
+            flight,
+            acknowledgement,
+        })
+    }
+
+    fn hand_over(
         &self,
-        latest: &Latest,
         message: &Message,
-        stored: &mut bool,
-    ) -> Result<(), Failure> {
-        if !*stored {
-            self.observe(message).await?;
-            *stored = true;
-        }
-        if message.is_caption
-            && let Ok(id) = message.id.parse()
-        {
-            match latest.advance(&id, &message.payload).await {
-                Ok(()) => {}
-                Err(LatestError::Caption(error)) => {
-                    tracing::error!(id = message.id, "not made the latest: {error}")
-                }
-                Err(error) => return Err(Failure::Other(error.to_string())),
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores the message. Dropped half-way, the attempt is lost.
-    async fn observe(&self, message: &Message) -> Result<(), Failure> {
-        let mut flight = self.observer.as_deref().map(|observer| {
+    ) -> (
+        Option<Flight>,
+        impl Future<Output = Result<PublishAckFuture, PublishError>>,
+    ) {
+        let flight = self.observer.as_ref().map(|observer| {
             observer.sent(&message.id, message.wire_len());
             Flight {
-                observer,
-                id: &message.id,
+                observer: Arc::clone(observer),
+                id: message.id.clone(),
                 stored: false,
             }
         });
-        let stored = self.store(message).await;
-        if let Some(flight) = &mut flight {
-            flight.stored = stored.is_ok();
-        }
-        stored
-    }
-
-    async fn store(&self, message: &Message) -> Result<(), Failure> {
         let publish = PublishMessage::build()
             .headers(message.headers.clone())
             .payload(message.payload.clone());
-        let acknowledged = async {
-            let sent = self
-                .connection
-                .jetstream()
-                .send_publish(message.subject.clone(), publish)
-                .await;
-            sent?.await
-        };
-        match acknowledged.await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-                Err(Failure::Undeliverable)
+        let jetstream = self.connection.jetstream();
+        (
+            flight,
+            jetstream.send_publish(message.subject.clone(), publish),
+        )
+    }
+
+    /// The second half: waits until the server has the message, which `stored` then says, and makes a caption the latest.
+    /// Dropped half-way, the attempt is lost.
+    pub(crate) async fn settle(
+        &self,
+        message: &Message,
+        sent: Sent,
+        stored: &mut bool,
+    ) -> Result<(), Failure> {
+        let Sent {
+            latest,
+            set_up,
+            mut loss,
+            mut flight,
+            acknowledgement,
+        } = sent;
+        let settle = async {
+            if let Some(acknowledgement) = acknowledgement {
+                acknowledgement
+                    .await
+                    .map_err(|error| failure(message, &error))?;
+                *stored = true;
             }
-            Err(error) => Err(Failure::Other(error.to_string())),
+            if let Some(flight) = &mut flight {
+                flight.stored = true;
+            }
+            drop(flight);
+            advance(&latest, message).await
+        };
+        let settled = unless_lost(message, &mut loss, settle).await;
+        if let Err(failure) = &settled {
+            self.forget_after(failure, set_up).await;
         }
+        settled
     }
 
     /// The latest captions, once all streams are set up, and the number of that set-up.
@@ -220,27 +232,79 @@ impl Deliverer {
 
     /// After a failure a new set-up may help: a server that lost its store has no streams. Only the set-up that failed is
     /// forgotten: all that wait through an outage fail one by one, and the link is not to carry a set-up for each.
-    async fn forget(&self, set_up: u64) {
-        let mut bucket = self.bucket.lock().await;
-        if bucket.set_ups == set_up {
-            bucket.latest = None;
+    async fn forget_after(&self, failure: &Failure, set_up: u64) {
+        if let Failure::Other(_) = failure {
+            let mut bucket = self.bucket.lock().await;
+            if bucket.set_ups == set_up {
+                bucket.latest = None;
+            }
         }
     }
 }
 
 /// A message on the link.
-struct Flight<'a> {
-    observer: &'a dyn Observer,
-    id: &'a str,
+pub(crate) struct Sent {
+    latest: Arc<Latest>,
+    set_up: u64,
+    loss: Loss,
+    flight: Option<Flight>,
+    /// None if an earlier attempt has stored it.
+    acknowledgement: Option<PublishAckFuture>,
+}
+
+/// Somebody hears what becomes of it.
+struct Flight {
+    observer: Arc<dyn Observer>,
+    id: String,
     stored: bool,
 }
 
-impl Drop for Flight<'_> {
+impl Drop for Flight {
     fn drop(&mut self) {
         if self.stored {
-            self.observer.stored(self.id);
+            self.observer.stored(&self.id);
         } else {
-            self.observer.lost(self.id);
+            self.observer.lost(&self.id);
+        }
+    }
+}
+
+async fn advance(latest: &Latest, message: &Message) -> Result<(), Failure> {
+    if message.is_caption
+        && let Ok(id) = message.id.parse()
+    {
+        match latest.advance(&id, &message.payload).await {
+            Ok(()) => {}
+            Err(LatestError::Caption(error)) => {
+                tracing::error!(id = message.id, "not made the latest: {error}")
+            }
+            Err(error) => return Err(Failure::Other(error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+fn failure(message: &Message, error: &PublishError) -> Failure {
+    match error.kind() {
+        PublishErrorKind::MaxPayloadExceeded => Failure::Undeliverable(Undeliverable {
+            id: message.id.clone(),
+            bytes: message.wire_len(),
+        }),
+        _ => Failure::Other(error.to_string()),
+    }
+}
+
+async fn unless_lost<T>(
+    message: &Message,
+    loss: &mut Loss,
+    attempt: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        result = attempt => result,
+        () = loss.lost() => {
+            tracing::debug!(id = message.id, "connection lost before the acknowledgement");
+            Err(Failure::Lost)
         }
     }
 }

@@ -3,15 +3,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::Semaphore,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::task::JoinHandle;
 
 use crate::{
     connect::Connection,
-    deliver::{Deliverer, Observer},
+    deliver::{Deliverer, Failure, Observer, pause},
     identity::excerpt,
     message::Message,
     queue::Queue,
@@ -180,7 +178,7 @@ impl Publisher {
             config.max_bytes,
             config.on_full,
         ));
-        let sending = send_all(Arc::clone(&queue), Arc::new(deliverer), config.in_flight);
+        let sending = send_all(Arc::clone(&queue), deliverer, config.in_flight);
         let sender = tokio::spawn(sending);
         Ok(Self { queue, sender })
     }
@@ -231,25 +229,71 @@ impl Drop for Publisher {
     }
 }
 
-async fn send_all(queue: Arc<Queue>, deliverer: Arc<Deliverer>, in_flight: usize) {
-    let permits = Arc::new(Semaphore::new(in_flight));
-    // Dropped with this future, the set stops every delivery.
-    let mut deliveries = JoinSet::new();
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
+/// A message that was taken out of the queue.
+struct Job {
+    /// Its place in the order of the queue.
+    number: u64,
+    message: Message,
+    stored: bool,
+}
+
+/// Sends in the order of the queue, many at a time: handed to the link one after another, settled in any order. After a failure nothing new is sent until all that are on their way
+/// are settled; those that failed are then sent again, in their order.
+async fn send_all(queue: Arc<Queue>, deliverer: Deliverer, in_flight: usize) {
+    let deliverer = &deliverer;
+    let settle = async |mut job: Job, sent| {
+        let result = match sent {
+            Ok(sent) => deliverer.settle(&job.message, sent, &mut job.stored).await,
+            Err(failure) => Err(failure),
         };
-        while deliveries.try_join_next().is_some() {}
-        // Until then messages wait where the policy can reach them.
-        deliverer.connection().connected().await;
-        let message = queue.pop().await;
-        let (queue, deliverer) = (Arc::clone(&queue), Arc::clone(&deliverer));
-        deliveries.spawn(async move {
-            match deliverer.deliver(&message, || queue.retried()).await {
-                Ok(()) => queue.acknowledged(&message),
-                Err(error) => queue.lost(&message, &error.to_string()),
+        (job, result)
+    };
+    let mut on_their_way = FuturesUnordered::new();
+    let mut failed: Vec<Job> = Vec::new();
+    let (mut taken, mut failures) = (0, 0);
+    loop {
+        if on_their_way.is_empty() && !failed.is_empty() {
+            if failures > 0 {
+                tokio::time::sleep(pause(failures - 1)).await;
             }
-            drop(permit);
-        });
+            failed.sort_unstable_by_key(|job| job.number);
+            for job in failed.drain(..) {
+                queue.retried();
+                let sent = deliverer.send(&job.message, job.stored).await;
+                on_their_way.push(settle(job, sent));
+            }
+        }
+        let next = async {
+            // Until then messages wait where the policy can reach them.
+            deliverer.connection().connected().await;
+            queue.pop().await
+        };
+        tokio::select! {
+                    Some((job, result)) = on_their_way.next(), if !on_their_way.is_empty() => match result {
+                        Ok(()) => {
+                            if failed.is_empty() {
+                                failures = 0;
+                            }
+                            queue.acknowledged(&job.message);
+                        }
+                        Err(Failure::Undeliverable(error)) => queue.lost(&job.message, &error.to_string()),
+                        Err(Failure::Lost) => failed.push(job),
+                        Err(Failure::Other(reason)) => {
+                            if failed.is_empty() {
+                                if failures == 0 {
+                                    tracing::warn!(id = job.message.id, "not stored yet, trying again: {reason}");
+                                }
+                                failures += 1;
+                            }
+                            failed.push(job);
+                        }
+                    },
+                    message = next, if failed.is_empty() && on_their_way.len() < in_flight => {
+                        let job = Job { number: taken, message, stored: false };
+                        taken += 1;
+                        let sent = deliverer.send(&job.message, job.stored).await;
+        on_their_way.push(settle(job, sent));
+                    }
+                }
     }
 }

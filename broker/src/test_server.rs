@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::connect::Connection;
+use crate::connect::{Connection, Secret};
 
 /// How long the server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +40,9 @@ pub fn binary() -> PathBuf {
 /// Waits until the server has all that was sent through the connection, such as a subscription: a flush tells only that it
 /// was written. Panics without JetStream.
 pub async fn reached(connection: &Connection) {
-    if let Err(error) = connection.jetstream().query_account().await {
+    // What every role may ask, be the stream there or not.
+    let request = (connection.client()).request("$JS.API.STREAM.INFO.MSAO_FEATURES", "".into());
+    if let Err(error) = request.await {
         panic!("{} does not answer: {error}", connection.url());
     }
 }
@@ -58,6 +60,18 @@ impl TestServer {
         let store = dir.path().join("store");
         let config =
             format!("jetstream {{ store_dir: {store:?}, max_file_store: 2GB }}\n{extra}\n");
+        Self::begin(dir, &config)
+    }
+
+    /// Starts a server with this configuration, in which `nats-data` stands for a temporary folder.
+    pub fn with_whole_config(config: &str) -> Self {
+        let dir =
+            tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+        let config = config.replace("nats-data", &dir.path().display().to_string());
+        Self::begin(dir, &config)
+    }
+
+    fn begin(dir: TempDir, config: &str) -> Self {
         let file = dir.path().join("nats.conf");
         std::fs::write(&file, config)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
@@ -70,6 +84,14 @@ impl TestServer {
         server.port = server.announced_port();
         server.wait_until_it_answers();
         server
+    }
+
+    /// A secret of this text, in a file that is there as long as the server.
+    pub fn secret(&self, text: &str) -> Secret {
+        let file = self.dir.path().join(format!("{text}.secret"));
+        std::fs::write(&file, text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
+        Secret::File(file)
     }
 
     /// Where it listens.

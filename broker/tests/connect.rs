@@ -18,7 +18,7 @@ async fn open(server: &TestServer, user: &str, password: &str) -> Result<Connect
     let config = ConnectConfig {
         url: server.url(),
         user: Some(user.to_owned()),
-        password: Some(password.to_owned().into()),
+        password: Some(server.secret(password)),
         ..ConnectConfig::default()
     };
     Connection::open(&config, AtStart::Fail).await

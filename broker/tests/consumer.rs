@@ -45,10 +45,7 @@ async fn consumer(connection: &Connection, config: ConsumerConfig) -> Consumer {
 async fn publish(connection: &Connection, seqs: std::ops::Range<u64>) {
     let deliverer = deliverer(connection);
     for seq in seqs {
-        deliverer
-            .deliver(&message(&window(seq)), || {})
-            .await
-            .unwrap();
+        deliverer.deliver(&message(&window(seq))).await.unwrap();
     }
 }
 

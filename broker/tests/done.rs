@@ -54,7 +54,7 @@ async fn captions_are_searched_by_window_revision_and_time() {
     for seq in 0..300 {
         let draft = Caption::draft(&window(seq)).unwrap();
         let message = Message::caption(&draft, TraceParent::generate()).unwrap();
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
     }
     assert!(done.search(&id(0), 0, begun).await.unwrap());
     assert!(done.search(&id(299), 0, begun).await.unwrap());

@@ -18,7 +18,7 @@ async fn captions_of_a_rig_that_come_together_go_into_few_writes_and_the_newest_
         let caption = Caption::draft(&common::window(seq)).unwrap();
         let message = Message::caption(&caption, TraceParent::generate()).unwrap();
         let deliverer = &deliverer;
-        async move { deliverer.deliver(&message, || {}).await.unwrap() }
+        async move { deliverer.deliver(&message).await.unwrap() }
     });
     join_all(all).await;
     let jetstream = connection.jetstream();

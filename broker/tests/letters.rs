@@ -26,10 +26,7 @@ fn deliverer(connection: &Connection) -> Arc<Deliverer> {
 
 async fn publish(connection: &Connection, seq: u64) {
     let message = message(&window(seq));
-    deliverer(connection)
-        .deliver(&message, || {})
-        .await
-        .unwrap();
+    deliverer(connection).deliver(&message).await.unwrap();
 }
 
 /// Publishes what no window is, under these headers.

@@ -89,6 +89,23 @@ async fn everything_is_stored_exactly_once_through_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_are_stored_in_the_order_of_publishing() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let config = PublisherConfig::default();
+    let publisher = Publisher::start(connection.clone(), StreamsConfig::default(), config).unwrap();
+    let publisher = Arc::new(publisher);
+    for seq in 0..500 {
+        publisher.publish(message(&window(seq))).unwrap();
+    }
+    flush(&publisher).await;
+    let found = ids(&stored(&connection, streams::FEATURES).await);
+    for (seq, found) in (0..500).zip(found) {
+        assert_eq!(found, message(&window(seq)).id());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_message_published_twice_is_stored_once() {
     let server = TestServer::start();
     let connection = connect(&server).await;
@@ -356,7 +373,7 @@ async fn an_edge_confined_to_its_rig_can_publish_for_no_other() {
         let config = ConnectConfig {
             url: server.url(),
             user: Some(user.to_owned()),
-            password: Some("right".to_owned().into()),
+            password: Some(server.secret("right")),
             ..ConnectConfig::default()
         };
         Connection::open(&config, AtStart::Fail).await.unwrap()

@@ -58,7 +58,7 @@ async fn it_prints_captions_and_reads_features() {
         caption(&corrected),
     ];
     for message in &messages {
-        deliverer.deliver(message, || {}).await.unwrap();
+        deliverer.deliver(message).await.unwrap();
     }
     let client = connection.client();
     // Again, as after an outage; of another major; and no message at all.

@@ -21,7 +21,7 @@ async fn captions_come_once_each_through_a_kill() {
     let caption = |seq| Caption::draft(&window(seq)).unwrap();
     let publish = async |seq| {
         let message = Message::caption(&caption(seq), TraceParent::generate()).unwrap();
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
     };
     publish(0).await;
     let streams = StreamsConfig::default();

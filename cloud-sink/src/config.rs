@@ -237,7 +237,7 @@ mod tests {
             [nats]
             url = "nats://hub:4222"
             user = "cloud"
-            password = "secret"
+            password = "env:CLOUD"
             [streams]
             features = { max_bytes = 1073741824, max_age_s = 3600 }
             [consumer]

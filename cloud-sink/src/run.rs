@@ -226,7 +226,7 @@ impl Worker {
             Ok(message) => message,
             Err(error) => return Outcome::Dead(error.to_string()),
         };
-        if let Err(error) = self.deliverer.deliver(&message, || {}).await {
+        if let Err(error) = self.deliverer.deliver(&message).await {
             return Outcome::Dead(error.to_string());
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");

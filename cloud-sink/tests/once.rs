@@ -37,7 +37,7 @@ fn nats(server: &TestServer, user: &str) -> ConnectConfig {
     ConnectConfig {
         url: server.url(),
         user: Some(user.to_owned()),
-        password: Some("p".to_owned().into()),
+        password: Some(server.secret("p")),
         ..ConnectConfig::default()
     }
 }
@@ -60,7 +60,7 @@ async fn publish(connection: &Connection, seq: u64) {
     let trace = broker::headers::TraceParent::generate();
     let message = broker::Message::features(&window, window.encode().unwrap(), trace);
     let deliverer = Deliverer::new(connection.clone(), shortest());
-    deliverer.deliver(&message, || {}).await.unwrap();
+    deliverer.deliver(&message).await.unwrap();
 }
 
 /// A worker that may caption no window before `first`, until nothing is left to do.

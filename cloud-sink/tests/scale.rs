@@ -50,7 +50,7 @@ fn features(window: &FeatureWindow) -> Message {
 /// Publishes all of them, many at a time.
 async fn publish(connection: &Connection, messages: impl IntoIterator<Item = Message>) {
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
-    let deliver = async |message: Message| deliverer.deliver(&message, || {}).await.unwrap();
+    let deliver = async |message: Message| deliverer.deliver(&message).await.unwrap();
     join_all(messages.into_iter().map(deliver)).await;
 }
 

@@ -1,8 +1,10 @@
 //! What the elements that speak NATS share: how to reach the server, and the threads.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use broker::connect::{AtStart, ConnectError};
+use broker::connect::{AtStart, ConnectError, Secret};
 use broker::{ConnectConfig, Connection};
 use gst::glib;
 use gst::prelude::*;
@@ -17,52 +19,42 @@ static RUNTIME: LazyLock<std::io::Result<Runtime>> = LazyLock::new(|| {
         .build()
 });
 
-/// The settings `url`, `user`, `password`, `token`, `tls-ca` and `retry-connect`.
-#[derive(Debug, Clone)]
+/// How to reach the server, and whether to start without it.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct NatsSettings {
-    url: String,
-    user: Option<String>,
-    password: Option<String>,
-    token: Option<String>,
-    tls_ca: Option<String>,
+    config: ConnectConfig,
     retry_connect: bool,
-}
-
-impl Default for NatsSettings {
-    fn default() -> Self {
-        Self {
-            url: ConnectConfig::default().url,
-            user: None,
-            password: None,
-            token: None,
-            tls_ca: None,
-            retry_connect: false,
-        }
-    }
+    /// What is wrong with a secret that was given, by property: a property cannot refuse its value.
+    faults: BTreeMap<String, String>,
 }
 
 impl NatsSettings {
     /// The properties.
-    pub(crate) fn properties() -> [glib::ParamSpec; 6] {
-        let default = Self::default();
+    pub(crate) fn properties() -> [glib::ParamSpec; 11] {
         let text = |name, nick, blurb| {
             glib::ParamSpecString::builder(name)
                 .nick(nick)
                 .blurb(blurb)
                 .mutable_ready()
         };
+        let url = ConnectConfig::default().url;
         [
             text("url", "URL", "The NATS server: nats://host:port or tls://host:port; several with commas between them")
-                .default_value(Some(default.url.as_str()))
+                .default_value(Some(url.as_str()))
                 .build(),
             text("user", "User", "User name; needs password").build(),
-            text("password", "Password", "Password of user").write_only().build(),
-            text("token", "Token", "Token, instead of user and password").write_only().build(),
+            text("password", "Password", "Where the password of user is: file:PATH or env:NAME").build(),
+            text("token", "Token", "Where a token is, instead of user and password: file:PATH or env:NAME").build(),
+            text("credentials", "Credentials", "Credentials file (JWT and NKey), instead of user and password").build(),
+            text("nkey", "NKey", "File with the seed of a user's NKey, instead of user and password").build(),
             text("tls-ca", "TLS authority", "PEM file of the authority that signed the server's certificate").build(),
+            text("tls-cert", "TLS certificate", "PEM file of this client's certificate; needs tls-key").build(),
+            text("tls-key", "TLS key", "PEM file of the private key of tls-cert").build(),
+            text("cloud-domain", "Cloud domain", "JetStream domain of the cloud's captions, where url is a leaf node").build(),
             glib::ParamSpecBoolean::builder("retry-connect")
                 .nick("Retry to connect")
                 .blurb("Start without a server and keep trying, instead of an error")
-                .default_value(default.retry_connect)
+                .default_value(false)
                 .mutable_ready()
                 .build(),
         ]
@@ -70,28 +62,58 @@ impl NatsSettings {
 
     /// Sets one of the properties; whether it is one of them.
     pub(crate) fn set(&mut self, name: &str, value: &glib::Value) -> bool {
-        let text = || value.get().unwrap_or_default();
+        let text = || value.get::<Option<String>>().ok().flatten();
+        let path = || text().map(PathBuf::from);
         match name {
-            "url" => self.url = value.get().unwrap_or_default(),
-            "user" => self.user = text(),
-            "password" => self.password = text(),
-            "token" => self.token = text(),
-            "tls-ca" => self.tls_ca = text(),
+            "url" => self.config.url = text().unwrap_or_default(),
+            "user" => self.config.user = text(),
+            "password" => self.config.password = self.secret(name, text()),
+            "token" => self.config.token = self.secret(name, text()),
+            "credentials" => self.config.credentials = path(),
+            "nkey" => self.config.nkey = path(),
+            "tls-ca" => self.config.tls_ca = path(),
+            "tls-cert" => self.config.tls_cert = path(),
+            "tls-key" => self.config.tls_key = path(),
+            "cloud-domain" => self.config.cloud_domain = text(),
             "retry-connect" => self.retry_connect = value.get().unwrap_or_default(),
             _ => return false,
         }
         true
     }
 
-    /// The value of one of the properties that may be read.
-    pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
-        match name {
-            "url" => Some(self.url.to_value()),
-            "user" => Some(self.user.to_value()),
-            "tls-ca" => Some(self.tls_ca.to_value()),
-            "retry-connect" => Some(self.retry_connect.to_value()),
-            _ => None,
+    fn secret(&mut self, name: &str, text: Option<String>) -> Option<Secret> {
+        self.faults.remove(name);
+        match text?.parse() {
+            Ok(secret) => Some(secret),
+            Err(fault) => {
+                self.faults.insert(name.to_owned(), fault);
+                None
+            }
         }
+    }
+
+    /// The value of one of the properties.
+    pub(crate) fn get(&self, name: &str) -> Option<glib::Value> {
+        let config = &self.config;
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(Secret::to_string).to_value();
+        let path = |path: &Option<PathBuf>| {
+            let text = path.as_ref().map(|path| path.display().to_string());
+            text.to_value()
+        };
+        Some(match name {
+            "url" => config.url.to_value(),
+            "user" => config.user.to_value(),
+            "password" => secret(&config.password),
+            "token" => secret(&config.token),
+            "credentials" => path(&config.credentials),
+            "nkey" => path(&config.nkey),
+            "tls-ca" => path(&config.tls_ca),
+            "tls-cert" => path(&config.tls_cert),
+            "tls-key" => path(&config.tls_key),
+            "cloud-domain" => config.cloud_domain.to_value(),
+            "retry-connect" => self.retry_connect.to_value(),
+            _ => return None,
+        })
     }
 
     /// Connects under a name that the server shows. Returns the runtime, too.
@@ -99,13 +121,15 @@ impl NatsSettings {
         &self,
         name: &str,
     ) -> Result<(Connection, &'static Runtime), gst::ErrorMessage> {
+        if let Some((name, fault)) = self.faults.first_key_value() {
+            return Err(gst::error_msg!(
+                gst::ResourceError::Settings,
+                ("{name}: {fault}")
+            ));
+        }
         let config = ConnectConfig {
-            url: self.url.clone(),
             name: name.to_owned(),
-            user: self.user.clone(),
-            password: self.password.clone().map(Into::into),
-            token: self.token.clone().map(Into::into),
-            tls_ca: self.tls_ca.clone().map(Into::into),
+            ..self.config.clone()
         };
         let at_start = if self.retry_connect {
             AtStart::KeepTrying

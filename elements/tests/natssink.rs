@@ -196,13 +196,13 @@ fn wrong_credentials_are_an_error_that_says_so() {
     let server = TestServer::with_config("authorization { user: edge, password: right }");
     let element = sink(&server.url());
     element.set_property("user", "edge");
-    element.set_property("password", "wrong");
+    element.set_property("password", server.secret("wrong").to_string());
     let error = start_failure(&element);
     assert!(
         error.contains("credentials") && !error.contains("wrong"),
         "{error}"
     );
-    element.set_property("password", "right");
+    element.set_property("password", server.secret("right").to_string());
     element.set_state(gst::State::Ready).unwrap();
     element.set_state(gst::State::Null).unwrap();
 }

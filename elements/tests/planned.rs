@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use broker::caption::Verdict;
-use broker::connect::AtStart;
+use broker::connect::{AtStart, Secret};
 use broker::consumer::{Consumer, ConsumerConfig, Outcome};
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
@@ -36,19 +36,23 @@ const ACCOUNTS: &str = r#"accounts { MSAO { jetstream: enabled, users: [
 ] } }"#;
 
 /// As the cloud.
-async fn connect(url: &str) -> Connection {
+async fn connect(url: &str, password: &Secret) -> Connection {
     let config = ConnectConfig {
         url: url.to_owned(),
         user: Some("cloud".to_owned()),
-        password: Some("right".to_owned().into()),
+        password: Some(password.clone()),
         ..ConnectConfig::default()
     };
     Connection::open(&config, AtStart::Fail).await.unwrap()
 }
 
 /// Says each 50 ms that it is there, and confirms each draft that it gets.
-async fn cloud(url: String, answered: tokio::sync::mpsc::UnboundedSender<FeatureWindow>) {
-    let connection = connect(&url).await;
+async fn cloud(
+    url: String,
+    password: Secret,
+    answered: tokio::sync::mpsc::UnboundedSender<FeatureWindow>,
+) {
+    let connection = connect(&url, &password).await;
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
     let deliverer = Arc::new(deliverer);
     let streams = StreamsConfig::default();
@@ -82,7 +86,7 @@ async fn cloud(url: String, answered: tokio::sync::mpsc::UnboundedSender<Feature
             };
             let caption = Caption::verified(&window, verdict, latency);
             let message = Message::caption(&caption, TraceParent::generate()).unwrap();
-            deliverer.deliver(&message, || {}).await.unwrap();
+            deliverer.deliver(&message).await.unwrap();
             // What was not acknowledged before the kill comes again.
             if seen.lock().unwrap().insert(window.id.seq) {
                 answered.send(window).unwrap();
@@ -105,17 +109,18 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
     init();
     let mut server = TestServer::with_config(ACCOUNTS);
+    let password = server.secret("right");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let streams = StreamsConfig::default();
-        let connection = connect(&server.url()).await;
+        let connection = connect(&server.url(), &password).await;
         broker::streams::set_up(&connection, &streams)
             .await
             .unwrap();
     });
     let line = format!(
         "msaooffload name=offload ! msaonatssink name=sink async=false flush-timeout=20000000000 \
-         user=edge password=right url={}",
+         user=edge password={password} url={}",
         server.url()
     );
     let bin = gst::parse::bin_from_description(&line, true).unwrap();
@@ -125,7 +130,7 @@ fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
     harness.set_src_caps_str("application/x-msao-window,schema=features/1.1");
 
     let (send, mut answered) = tokio::sync::mpsc::unbounded_channel();
-    runtime.spawn(cloud(server.url(), send));
+    runtime.spawn(cloud(server.url(), password.clone(), send));
     let mut next = || {
         let next = async { tokio::time::timeout(Duration::from_secs(20), answered.recv()).await };
         runtime.block_on(next).unwrap().unwrap()
@@ -146,13 +151,13 @@ fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
     wait_until("a measured link", || stats::<u64>(&offload, "rtt") > 0);
 
     // What the cloud says is learnt: the same confidence is less of a risk.
-    let before = risk(&server.url(), &runtime, 0);
+    let before = risk(&server.url(), &password, &runtime, 0);
     let mut seq = 0;
     let learnt = (0..20).any(|_| {
         seq += 1;
         push(&mut harness, seq);
         next();
-        risk(&server.url(), &runtime, seq) < before
+        risk(&server.url(), &password, &runtime, seq) < before
     });
     assert!(learnt, "{before}");
 
@@ -176,10 +181,10 @@ fn what_the_sink_hears_decides_and_windows_outlive_an_outage() {
 }
 
 /// The risk of window `seq` in the record that its draft carries.
-fn risk(url: &str, runtime: &tokio::runtime::Runtime, seq: u64) -> f64 {
+fn risk(url: &str, password: &Secret, runtime: &tokio::runtime::Runtime, seq: u64) -> f64 {
     use broker::captions::{From, subscribe};
     runtime.block_on(async {
-        let connection = connect(url).await;
+        let connection = connect(url, password).await;
         let streams = StreamsConfig::default();
         let captions = subscribe(&connection, &streams, None, From::Beginning).await;
         let mut captions = captions.unwrap();

@@ -6,10 +6,10 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result, ensure};
 use broker::ask::{self, Answer, AnswerStatus};
 use broker::captions::{self, Captions, From};
-use broker::connect::AtStart;
-use broker::{Caption, CaptionStatus, ConnectConfig, Connection, Rig, StreamsConfig};
+use broker::{Caption, CaptionStatus, Rig, StreamsConfig};
 use clap::Args;
 
+use crate::nats::Nats;
 use crate::{output, runtime};
 
 /// Options of `msao ask`.
@@ -22,9 +22,8 @@ pub struct Arguments {
     /// Seconds to wait for each of the two answers.
     #[arg(long, default_value_t = 20.0)]
     timeout: f64,
-    /// URL of the NATS server.
-    #[arg(long, default_value_t = ConnectConfig::default().url)]
-    nats: String,
+    #[command(flatten)]
+    nats: Nats,
 }
 
 /// Asks, and prints the answers.
@@ -45,11 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 
 async fn converse(arguments: &Arguments) -> Result<()> {
     let patience = Duration::from_secs_f64(arguments.timeout);
-    let config = ConnectConfig {
-        url: arguments.nats.clone(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await?;
+    let connection = arguments.nats.connect().await?;
     // Before it is asked: the cloud may be quick.
     let rig = &arguments.rig;
     let streams = StreamsConfig::default();

@@ -3,13 +3,12 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use broker::connect::AtStart;
 use broker::letters::{self, Letter, LetterError, Whole};
-use broker::{Caption, ConnectConfig, Connection, FeatureWindow, Rig};
+use broker::{Caption, Connection, FeatureWindow, Rig};
 use clap::{Args, Subcommand};
 use time::format_description::well_known::Rfc3339;
 
-use crate::{output, runtime};
+use crate::{nats::Nats, output, runtime};
 
 /// How much is shown of a payload that is neither a window nor a caption.
 const BYTES_SHOWN: usize = 256;
@@ -19,9 +18,6 @@ const BYTES_SHOWN: usize = 256;
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// URL of the NATS server.
-    #[arg(long, global = true, default_value_t = ConnectConfig::default().url)]
-    nats: String,
 }
 
 #[derive(Subcommand)]
@@ -34,14 +30,23 @@ enum Command {
         /// One JSON object a line.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        nats: Nats,
     },
     /// Show the headers of a dead letter and what is in it.
     Show {
         /// The letter, as in the list.
         number: u64,
+        #[command(flatten)]
+        nats: Nats,
     },
     /// Put messages into the queue again, and remove their letters.
-    Replay(Which),
+    Replay {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        nats: Nats,
+    },
 }
 
 #[derive(Args)]
@@ -64,18 +69,15 @@ struct Which {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
-        let config = ConnectConfig {
-            url: arguments.nats.clone(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&config, AtStart::Fail).await?;
         match &arguments.command {
-            Command::List { rig, json } => list(&connection, rig.as_ref(), *json).await,
-            Command::Show { number } => {
-                let whole = letters::get(&connection, *number).await?;
+            Command::List { rig, json, nats } => {
+                list(&nats.connect().await?, rig.as_ref(), *json).await
+            }
+            Command::Show { number, nats } => {
+                let whole = letters::get(&nats.connect().await?, *number).await?;
                 Ok(output::line(show(&whole).trim_end())?)
             }
-            Command::Replay(which) => replay(&connection, which).await,
+            Command::Replay { which, nats } => replay(&nats.connect().await?, which).await,
         }
     });
     runtime.shutdown_background();

@@ -5,11 +5,10 @@ use std::process::Command;
 
 use anstyle::AnsiColor;
 use anyhow::{Context, Result, bail};
-use broker::connect::AtStart;
-use broker::{ConnectConfig, Connection};
 use clap::Args;
 use mllm::{CaptionModel, Provider};
 
+use crate::nats::Nats;
 use crate::{output, runtime};
 
 /// Options of `msao doctor`.
@@ -28,9 +27,8 @@ pub struct Arguments {
     /// What is to run the models.
     #[arg(long, default_value_t = Provider::Auto)]
     provider: Provider,
-    /// URL of the NATS server.
-    #[arg(long, default_value_t = ConnectConfig::default().url)]
-    nats: String,
+    #[command(flatten)]
+    nats: Nats,
 }
 
 /// What is checked: a name, and what was found or what is wrong.
@@ -142,12 +140,8 @@ fn nats_server() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-async fn nats(url: &str) -> Result<String> {
-    let config = ConnectConfig {
-        url: url.to_owned(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await?;
+async fn nats(nats: &Nats) -> Result<String> {
+    let connection = nats.connect().await?;
     Ok(format!(
         "{} answers, messages up to {} KiB",
         connection.url(),

@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, bail};
-use broker::connect::AtStart;
 use broker::lookup::{self, Stored};
 use broker::message::Kind;
-use broker::{Caption, CaptionStatus, ConnectConfig, Connection, FeatureWindow, WindowId};
+use broker::{Caption, CaptionStatus, FeatureWindow, WindowId};
 use clap::Args;
 use offload::planner::Decision;
 
+use crate::nats::Nats;
 use crate::{output, runtime};
 
 /// Options of `msao explain`.
@@ -17,9 +17,8 @@ use crate::{output, runtime};
 pub struct Arguments {
     /// The window, `rig/epoch/seq`; `msao watch --json` shows it as `id`.
     window: WindowId,
-    /// URL of the NATS server.
-    #[arg(long, default_value_t = ConnectConfig::default().url)]
-    nats: String,
+    #[command(flatten)]
+    nats: Nats,
 }
 
 /// Prints what was decided on the window and what that rested on.
@@ -29,11 +28,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let runtime = runtime()?;
     let found = runtime.block_on(async {
-        let config = ConnectConfig {
-            url: arguments.nats.clone(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&config, AtStart::Fail).await?;
+        let connection = arguments.nats.connect().await?;
         anyhow::Ok(lookup::window(&connection, &arguments.window).await?)
     });
     runtime.shutdown_background();

@@ -13,6 +13,8 @@ mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
 mod explain;
+mod leaf;
+mod nats;
 mod nats_server;
 mod output;
 mod shutdown;
@@ -46,6 +48,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List, show and replay messages that could not be handled.
     Dead(dead::Arguments),
+    /// Have the hub take in what an edge box with a server of its own stores.
+    Leaf(leaf::Arguments),
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),
+        Command::Leaf(arguments) => leaf::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]

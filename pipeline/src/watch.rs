@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result};
 use broker::captions::{self, From};
-use broker::connect::AtStart;
-use broker::{ConnectConfig, Connection, Rig, StreamsConfig};
+use broker::{Rig, StreamsConfig};
 use clap::Args;
 
 use crate::captions::Printer;
+use crate::nats::Nats;
 use crate::{output, runtime, shutdown::StopOn};
 
 /// Options of `msao watch`.
@@ -15,9 +15,8 @@ pub struct Arguments {
     /// Only this rig; all rigs by default.
     #[arg(long)]
     rig: Option<Rig>,
-    /// URL of the NATS server.
-    #[arg(long, default_value_t = ConnectConfig::default().url)]
-    nats: String,
+    #[command(flatten)]
+    nats: Nats,
     /// Begin with the oldest caption stored.
     #[arg(long)]
     all: bool,
@@ -46,11 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
 }
 
 async fn watch(arguments: &Arguments) -> Result<()> {
-    let config = ConnectConfig {
-        url: arguments.nats.clone(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await?;
+    let connection = arguments.nats.connect().await?;
     let from = if arguments.all {
         From::Beginning
     } else {

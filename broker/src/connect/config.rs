@@ -1,11 +1,14 @@
 //! How to reach the broker, as configured.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use serde::Deserialize;
 
-use super::{ConnectError, PATIENCE, SILENCE};
+use super::{
+    ConnectError, PATIENCE, SILENCE,
+    secret::{Secret, read},
+};
 
 /// How to reach the broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -21,8 +24,18 @@ pub struct ConnectConfig {
     pub password: Option<Secret>,
     /// Token, instead of user and password.
     pub token: Option<Secret>,
+    /// Credentials file (`.creds`: a JWT and its NKey), instead of user and password.
+    pub credentials: Option<PathBuf>,
+    /// File with the seed of a user's NKey, instead of user and password.
+    pub nkey: Option<PathBuf>,
     /// PEM file of the certificate authority that signed the server's certificate.
     pub tls_ca: Option<PathBuf>,
+    /// PEM file of this client's certificate, for servers that ask for one; needs `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the private key of `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// The JetStream domain that the cloud stores its captions in, where `url` is a leaf node with a domain of its own.
+    pub cloud_domain: Option<String>,
 }
 
 impl Default for ConnectConfig {
@@ -33,70 +46,123 @@ impl Default for ConnectConfig {
             user: None,
             password: None,
             token: None,
+            credentials: None,
+            nkey: None,
             tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            cloud_domain: None,
         }
     }
 }
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, for whoever has to hand it on.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("\"***\"")
-    }
-}
-
 pub(super) fn options(config: &ConnectConfig) -> Result<ConnectOptions, ConnectError> {
-    let mut options = ConnectOptions::new()
+    let options = ConnectOptions::new()
         .name(&config.name)
         .connection_timeout(PATIENCE)
         .request_timeout(Some(PATIENCE))
         .ping_interval(SILENCE)
         .max_reconnects(None);
-    options = match (&config.user, &config.password, &config.token) {
-        (None, None, None) => options,
-        (Some(user), Some(password), None) => {
-            options.user_and_password(user.clone(), password.0.clone())
+    encrypted(authenticated(options, config)?, config)
+}
+
+fn authenticated(
+    options: ConnectOptions,
+    config: &ConnectConfig,
+) -> Result<ConnectOptions, ConnectError> {
+    let ConnectConfig {
+        user,
+        password,
+        token,
+        credentials,
+        nkey,
+        ..
+    } = config;
+    Ok(match (user, password, token, credentials, nkey) {
+        (None, None, None, None, None) => options,
+        (Some(user), Some(password), None, None, None) => {
+            options.user_and_password(user.clone(), password.reveal("password")?)
         }
-        (None, None, Some(token)) => options.token(token.0.clone()),
+        (None, None, Some(token), None, None) => options.token(token.reveal("token")?),
+        (None, None, None, Some(file), None) => {
+            let text = read("credentials", file)?;
+            options.credentials(&text).map_err(|_| {
+                let file = file.display();
+                ConnectError::Config(format!(
+                    "credentials: {file} is no credentials file: make one with `nsc generate creds`"
+                ))
+            })?
+        }
+        (None, None, None, None, Some(file)) => options.nkey(seed(file)?),
         _ => {
             return Err(ConnectError::Config(
-                "give NATS either user and password, or token".to_owned(),
+                "give NATS one of: user and password, token, credentials, nkey".to_owned(),
             ));
         }
-    };
+    })
+}
+
+/// The seed in an NKey file: the line that is one.
+fn seed(file: &PathBuf) -> Result<String, ConnectError> {
+    let text = read("nkey", file)?;
+    let is_seed = |line: &&str| line.starts_with("SU") && nkeys::KeyPair::from_seed(line).is_ok();
+    let seed = text.lines().map(str::trim).find(is_seed);
+    seed.map(str::to_owned).ok_or_else(|| {
+        let file = file.display();
+        ConnectError::Config(format!(
+            "nkey: {file} holds no seed of a user's NKey: make one with `nk -gen user`"
+        ))
+    })
+}
+
+fn encrypted(
+    mut options: ConnectOptions,
+    config: &ConnectConfig,
+) -> Result<ConnectOptions, ConnectError> {
     if let Some(file) = &config.tls_ca {
-        if !file.is_file() {
-            let file = file.display();
-            return Err(ConnectError::Config(format!(
-                "tls_ca: there is no file {file}: correct the path"
-            )));
-        }
+        pem("tls_ca", file, "CERTIFICATE")?;
         options = options
             .add_root_certificates(file.clone())
             .require_tls(true);
     }
+    match (&config.tls_cert, &config.tls_key) {
+        (None, None) => {}
+        (Some(certificate), Some(key)) => {
+            pem("tls_cert", certificate, "CERTIFICATE")?;
+            pem("tls_key", key, "PRIVATE KEY")?;
+            options = options
+                .add_client_certificate(certificate.clone(), key.clone())
+                .require_tls(true);
+        }
+        _ => {
+            return Err(ConnectError::Config(
+                "give both tls_cert and tls_key, or neither".to_owned(),
+            ));
+        }
+    }
     Ok(options)
+}
+
+/// Checks that a file is PEM and holds something whose label ends with `label`.
+fn pem(what: &str, file: &PathBuf, label: &str) -> Result<(), ConnectError> {
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.contains(label);
+    if read(what, file)?.lines().any(begins) {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(ConnectError::Config(format!(
+        "{what}: {file} holds no {label} in PEM: correct the path, or convert it"
+    )))
 }
 
 pub(super) fn addresses(urls: &str) -> Result<Vec<ServerAddr>, ConnectError> {
     let parse = |url: &str| {
+        if url.contains('@') {
+            let url = redact(url);
+            return Err(ConnectError::Config(format!(
+                "the url of {url} holds a user or a secret: give user and password, or token, beside it"
+            )));
+        }
         url.trim().parse().map_err(|error| {
             let url = redact(url);
             ConnectError::Config(format!(
@@ -131,41 +197,66 @@ mod tests {
             "nats://hub:4222,hub2"
         );
         assert_eq!(redact("joe:pass@hub"), "hub");
-        let config = ConnectConfig {
-            password: Some("pass".to_owned().into()),
-            ..ConnectConfig::default()
-        };
-        assert!(!format!("{config:?}").contains("pass\""));
+        let error = addresses("nats://joe:pass@hub:4222")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("nats://hub:4222") && !error.contains("pass@"),
+            "{error}"
+        );
     }
 
     #[test]
     fn unusable_configuration_is_an_error() {
+        let error = |config: ConnectConfig| options(&config).unwrap_err().to_string();
         let half = ConnectConfig {
             user: Some("joe".to_owned()),
             ..ConnectConfig::default()
         };
-        assert!(
-            options(&half)
-                .unwrap_err()
-                .to_string()
-                .contains("user and password")
-        );
+        assert!(error(half).contains("user and password"));
+        let both = ConnectConfig {
+            nkey: Some("a".into()),
+            credentials: Some("b".into()),
+            ..ConnectConfig::default()
+        };
+        assert!(error(both).contains("one of"));
         let file = ConnectConfig {
             tls_ca: Some("/no/such.pem".into()),
             ..ConnectConfig::default()
         };
-        assert!(
-            options(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("/no/such.pem")
-        );
-        let error = addresses("nats://joe:pass@hub:port")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("nats://hub:port") && !error.contains("pass@"),
-            "{error}"
-        );
+        assert!(error(file).contains("/no/such.pem"));
+        let without_key = ConnectConfig {
+            tls_cert: Some("cert.pem".into()),
+            ..ConnectConfig::default()
+        };
+        assert!(error(without_key).contains("tls_key"));
+        assert!(addresses("nats://hub:port").is_err());
+    }
+
+    #[test]
+    fn files_that_hold_something_else_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        let path = Some(file.path().to_owned());
+        let configs = [
+            ConnectConfig {
+                nkey: path.clone(),
+                ..ConnectConfig::default()
+            },
+            ConnectConfig {
+                credentials: path.clone(),
+                ..ConnectConfig::default()
+            },
+            ConnectConfig {
+                tls_cert: path.clone(),
+                tls_key: path.clone(),
+                ..ConnectConfig::default()
+            },
+        ];
+        for (config, what) in configs.iter().zip(["nkey", "credentials", "tls_key"]) {
+            let error = options(config).unwrap_err().to_string();
+            let name = file.path().display().to_string();
+            assert!(error.starts_with(what) && error.contains(&name), "{error}");
+        }
     }
 }

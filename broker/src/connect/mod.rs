@@ -1,8 +1,10 @@
 //! The connection to NATS.
 
 mod config;
+mod secret;
 
 use std::{
+    error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,8 +17,9 @@ use async_nats::{
 };
 use tokio::sync::watch;
 
-pub use config::{ConnectConfig, Secret};
+pub use config::ConnectConfig;
 use config::{addresses, options, redact};
+pub use secret::Secret;
 
 /// How long one attempt to connect, one acknowledgement and one API request may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,14 +55,16 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server does not accept the credentials.
-    #[error("the NATS server at {url} refuses the credentials: check user and password, or token")]
+    #[error(
+        "the NATS server at {url} refuses the credentials: check user and password, token, credentials or nkey"
+    )]
     Refused {
         /// The address, without credentials.
         url: String,
     },
     /// No secure connection could be made.
     #[error(
-        "no TLS connection to the NATS server at {url} ({reason}): check tls_ca and the server's certificate"
+        "no TLS connection to the NATS server at {url} ({reason}): check tls_ca and the server's certificate, and tls_cert if it asks for one"
     )]
     Tls {
         /// The address, without credentials.
@@ -84,6 +89,8 @@ pub enum ConnectError {
 pub struct Connection {
     client: Client,
     context: Context,
+    /// Where the cloud's captions are, if that is elsewhere.
+    cloud: Option<Context>,
     url: Arc<str>,
     arrivals: watch::Receiver<u64>,
     losses: watch::Receiver<u64>,
@@ -120,18 +127,23 @@ impl Connection {
                     ConnectError::Refused { url }
                 }
                 ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
+                _ if is_of_tls(&error) => ConnectError::Tls { url, reason },
                 _ => ConnectError::Unreachable { url, reason },
             }
         })?;
-        let context = ContextBuilder::new()
-            .timeout(PATIENCE)
-            .ack_timeout(PATIENCE)
-            .max_ack_inflight(MAX_ACK_INFLIGHT)
-            .backpressure_on_inflight(true)
-            .build(client.clone());
+        let context = || {
+            ContextBuilder::new()
+                .timeout(PATIENCE)
+                .ack_timeout(PATIENCE)
+                .max_ack_inflight(MAX_ACK_INFLIGHT)
+                .backpressure_on_inflight(true)
+        };
+        let cloud = config.cloud_domain.as_ref();
+        let cloud = cloud.map(|domain| context().domain(domain).build(client.clone()));
         Ok(Self {
+            context: context().build(client.clone()),
             client,
-            context,
+            cloud,
             url,
             arrivals,
             losses,
@@ -151,6 +163,11 @@ impl Connection {
     /// JetStream on this connection.
     pub fn jetstream(&self) -> &Context {
         &self.context
+    }
+
+    /// JetStream where the cloud stores its captions, if that is not where this connection stores what it publishes.
+    pub(crate) fn cloud(&self) -> Option<&Context> {
+        self.cloud.as_ref()
     }
 
     /// Whether the server is connected now.
@@ -188,6 +205,14 @@ impl Connection {
             reason: reason.to_string(),
         }
     }
+}
+
+/// Whether TLS failed: the handshake's faults come as those of reading or writing.
+fn is_of_tls(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    let within = io.and_then(|io| io.get_ref()).map(|inner| inner as _);
+    error.is::<async_nats::rustls::Error>()
+        || within.or_else(|| error.source()).is_some_and(is_of_tls)
 }
 
 /// See [`Connection::watch_loss`].
@@ -231,9 +256,7 @@ impl EventLog {
             Event::ServerError(ServerError::Other(reason)) => {
                 self.fault(reason, "check the user's permissions")
             }
-            Event::ServerError(reason) => {
-                self.fault(&reason.to_string(), "check user and password, or token")
-            }
+            Event::ServerError(reason) => self.fault(&reason.to_string(), "check the credentials"),
             Event::ClientError(reason) => {
                 self.fault(&reason.to_string(), "is nats-server running there?")
             }

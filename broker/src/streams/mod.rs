@@ -1,5 +1,6 @@
 //! The streams and the key-value bucket: set up by whoever comes first, checked by all others.
 
+pub mod leaf;
 mod wanted;
 
 use async_nats::jetstream::{

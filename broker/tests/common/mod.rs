@@ -1,6 +1,8 @@
 //! Windows and connections for tests.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod hub;
+
 use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream::message::StreamMessage};
@@ -127,16 +129,19 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 /// Looks again and again until `condition` holds; panics after half a minute.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, condition: impl AsyncFnMut() -> bool) {
+    within(Duration::from_secs(30), what, condition).await;
+}
+
+/// Looks again and again until `condition` holds; panics after `patience`.
+pub async fn within(patience: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let holds = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     assert!(
-        tokio::time::timeout(Duration::from_secs(30), holds)
-            .await
-            .is_ok(),
-        "not within 30 s: {what}"
+        tokio::time::timeout(patience, holds).await.is_ok(),
+        "not within {patience:?}: {what}"
     );
 }

@@ -133,7 +133,7 @@ pub async fn publish(connection: &Connection, window: &FeatureWindow) -> TracePa
     let trace = TraceParent::generate();
     let message = Message::features(window, window.encode().unwrap(), trace);
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
-    deliverer.deliver(&message, || {}).await.unwrap();
+    deliverer.deliver(&message).await.unwrap();
     trace
 }
 

