@@ -19,11 +19,16 @@ pub struct Nats {
     #[arg(long, env = "MSAO_NATS_USER", requires = "password")]
     user: Option<String>,
     /// Where the user's password is: file:PATH or env:NAME.
-    #[arg(long, env = "MSAO_NATS_PASSWORD", requires = "user")]
-    password: Option<Secret>,
+    #[arg(
+        long,
+        env = "MSAO_NATS_PASSWORD",
+        hide_env_values = true,
+        requires = "user"
+    )]
+    password: Option<String>,
     /// Where a token is, instead of user and password: file:PATH or env:NAME.
-    #[arg(long, env = "MSAO_NATS_TOKEN")]
-    token: Option<Secret>,
+    #[arg(long, env = "MSAO_NATS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// Credentials file (JWT and NKey), instead of user and password.
     #[arg(long, env = "MSAO_NATS_CREDENTIALS")]
     credentials: Option<PathBuf>,
@@ -53,8 +58,8 @@ impl Nats {
         let config = ConnectConfig {
             url: self.url.clone(),
             user: self.user.clone(),
-            password: self.password.clone(),
-            token: self.token.clone(),
+            password: secret("--password", self.password.as_deref())?,
+            token: secret("--token", self.token.as_deref())?,
             credentials: self.credentials.clone(),
             nkey: self.nkey.clone(),
             tls_ca: self.tls_ca.clone(),
@@ -65,4 +70,13 @@ impl Nats {
         };
         Connection::open(&config, AtStart::Fail).await
     }
+}
+
+/// Read here, as the parser of arguments would repeat in its error what may be a secret.
+fn secret(option: &str, text: Option<&str>) -> Result<Option<Secret>, ConnectError> {
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|fault| ConnectError::Config(format!("{option}: {fault}")))
+    };
+    text.map(parse).transpose()
 }

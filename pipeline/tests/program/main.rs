@@ -10,6 +10,7 @@ mod demo;
 mod docs;
 mod explain;
 mod faults;
+mod leaf;
 mod privacy;
 mod rig;
 mod workers;
