@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_nats::{
-    HeaderMap, Request,
+    HeaderMap,
     jetstream::{self, AckKind, consumer::PullConsumer},
 };
 use bytes::Bytes;
@@ -172,8 +172,8 @@ impl Consumer {
         // Requests may be with the server: a message that still comes must not wait for ack_wait.
         let give_back = async {
             while pull.asked() > 0 {
-                if let Some((message, mut loss)) = desk.next(pull, 0).await {
-                    desk.settle(&message, AckKind::Nak(None), &mut loss).await;
+                if let Some((message, loss)) = desk.next(pull, 0).await {
+                    settle(&message, AckKind::Nak(None), &loss).await;
                 }
             }
         };
@@ -185,7 +185,14 @@ impl Consumer {
                 );
             }
         };
-        tokio::join!(tokio::time::timeout(EXPIRES * 2, give_back), finish).1
+        let _ = tokio::join!(tokio::time::timeout(EXPIRES * 2, give_back), finish);
+        let client = desk.deliverer.connection().client();
+        if !matches!(
+            tokio::time::timeout(EXPIRES, client.flush()).await,
+            Ok(Ok(()))
+        ) {
+            tracing::warn!("the last acknowledgements may be lost: no server takes them");
+        }
     }
 }
 
@@ -227,7 +234,7 @@ impl<'a> Desk<'a> {
         self,
         message: jetstream::Message,
         delivery: Delivery,
-        mut loss: Loss,
+        loss: Loss,
         handle: &mut H,
     ) -> impl Future<Output = ()> + use<'a, H, F>
     where
@@ -282,25 +289,7 @@ impl<'a> Desk<'a> {
                     }
                 }
             };
-            self.settle(&message, ack, &mut loss).await;
-        }
-    }
-
-    /// Waits for the server to confirm `ack`, unless the connection was lost.
-    async fn settle(&self, message: &jetstream::Message, ack: AckKind, loss: &mut Loss) {
-        let Some(reply) = message.reply.clone() else {
-            return;
-        };
-        // All requests share one subscription; the message's own double_ack would make one for each.
-        let request = Request::new().payload(ack.into());
-        let client = self.deliverer.connection().client();
-        let fault = tokio::select! {
-            biased;
-            confirmed = client.send_request(reply, request) => confirmed.err().map(|error| error.to_string()),
-            () = loss.lost() => Some("the connection was lost".to_owned()),
-        };
-        if let Some(reason) = fault {
-            tracing::warn!(subject = %message.subject, "acknowledgement not confirmed, it may be delivered again: {reason}");
+            settle(&message, ack, &loss).await;
         }
     }
 
@@ -360,4 +349,18 @@ fn delivery(message: &jetstream::Message) -> Option<Delivery> {
         published: info.published,
         pending: info.pending,
     })
+}
+
+/// Tells the server, without a wait for its word: what it does not hear of it delivers again, and a window that was done
+/// once is known. After a loss of the connection it may know the message no more.
+async fn settle(message: &jetstream::Message, ack: AckKind, loss: &Loss) {
+    let fault = if loss.has_come() {
+        Some("the connection was lost".to_owned())
+    } else {
+        let sent = message.ack_with(ack).await;
+        sent.err().map(|error| error.to_string())
+    };
+    if let Some(reason) = fault {
+        tracing::warn!(subject = %message.subject, "not acknowledged, it may be delivered again: {reason}");
+    }
 }

@@ -227,6 +227,11 @@ impl Loss {
             std::future::pending().await
         }
     }
+
+    /// Whether it was lost.
+    pub fn has_come(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
 }
 
 /// Logs what happens to the connection, the same fault once until it changes.
