@@ -12,6 +12,7 @@
 //! | [`msaodraft`](draft) | window to window | captions each window with the draft model |
 //! | [`msaooffload`](offload) | window to window | decides what becomes of each window |
 //! | [`msaonatssink`](natssink) | sink: windows | publishes through NATS |
+//! | [`msaocaptionsrc`](captionsrc) | src text/x-raw | the captions of a rig, for an overlay |
 //!
 //! `docs/elements.md` holds each element's properties and a line for gst-launch-1.0.
 
@@ -21,6 +22,7 @@ use gst_base::prelude::*;
 
 pub mod audiomas;
 pub mod beta;
+pub mod captionsrc;
 pub mod draft;
 pub mod feedback;
 pub mod gate;
@@ -63,7 +65,8 @@ fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     draft::register(plugin)?;
     offload::register(plugin)?;
     natssink::register(plugin)?;
-    sensorsrc::register(plugin)
+    sensorsrc::register(plugin)?;
+    captionsrc::register(plugin)
 }
 
 /// The running time of a buffer that the element is handling.
