@@ -1,7 +1,7 @@
 //! `msao ask`: two answers to a question, or a clear error.
 
 use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use broker::captions::{self, From};
@@ -9,17 +9,7 @@ use broker::connect::AtStart;
 use broker::test_server::TestServer;
 use broker::{CaptionStatus, ConnectConfig, Connection, StreamsConfig};
 
-use crate::common::{media, models, msao, texts};
-
-/// A process that is killed when the test ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::common::{Killed, media, models, msao, texts};
 
 fn start(folder: &Path, command: &str, config: &str) -> Killed {
     let path = folder.join(format!("{command}.toml"));

@@ -1,7 +1,7 @@
 //! What the tests of the program share.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// The workspace.
 pub fn root() -> PathBuf {
@@ -81,4 +81,15 @@ pub fn copy_of(model: &Path, folder: &Path) -> PathBuf {
         std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     copy
+}
+
+/// A process that is killed with -9 when it is dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way nothing is left of it after the wait.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod bench;
+mod captioned;
 mod common;
 mod dead;
 mod demo;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use broker::captions::{self, From};
@@ -10,7 +10,7 @@ use broker::connect::AtStart;
 use broker::test_server::TestServer;
 use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
 
-use crate::common::{media, models, msao, plugin_folder, root, texts};
+use crate::common::{Killed, media, models, msao, plugin_folder, root, texts};
 
 const ALL: [Modality; 3] = [Modality::Video, Modality::Audio, Modality::Sensor];
 
@@ -33,16 +33,6 @@ fn config(folder: &Path, model: &Path, url: &str) -> PathBuf {
     );
     std::fs::write(&path, text).unwrap();
     path
-}
-
-/// A process that is killed when the test ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

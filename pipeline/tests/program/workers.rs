@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -11,17 +11,7 @@ use broker::connect::AtStart;
 use broker::test_server::TestServer;
 use broker::{Caption, ConnectConfig, Connection, FeatureWindow, WindowId};
 
-use crate::common::{media, models, msao, texts};
-
-/// A process that is killed with -9 when it is dropped.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::common::{Killed, media, models, msao, texts};
 
 fn worker(folder: &Path, config: &Path) -> Killed {
     let mut worker = msao(folder);
