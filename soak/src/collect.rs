@@ -28,6 +28,7 @@ pub async fn broker(connection: &Connection, evidence: &mut Evidence) -> Result<
             id: caption.id,
             revision: caption.revision,
             text: caption.text,
+            made_ns: caption.time.unix_timestamp_nanos(),
             stored_ns: message.time.unix_timestamp_nanos(),
             is_copy: message.headers.get(COPY).is_some(),
         });

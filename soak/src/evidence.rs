@@ -17,6 +17,8 @@ pub struct StoredCaption {
     pub text: String,
     /// Nanoseconds of the server's clock.
     pub stored_ns: i128,
+    /// Nanoseconds of the clock of whoever made it.
+    pub made_ns: i128,
     /// Whether it was put there as a fault.
     pub is_copy: bool,
 }

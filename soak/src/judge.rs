@@ -17,6 +17,9 @@ use crate::{
 /// waited behind a batch, or in a worker that was stopped.
 const SLACK: Duration = Duration::from_secs(6);
 
+/// What waits through an outage is stored sooner than this after it was made.
+const OFF_CLOCK: Duration = Duration::from_secs(30);
+
 /// What must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
@@ -87,8 +90,10 @@ pub struct Findings {
     pub buried: usize,
     /// Last captions stored again after the duplicate window: what `docs/wire.md` allows, and readers do not see.
     pub stored_again: Vec<WindowId>,
-    /// Windows that more than one model began with.
+    /// Windows that a model began with more than once.
     pub begun_again: usize,
+    /// Captions made by a clock that was stepped.
+    pub off_clock: usize,
 }
 
 /// Judges.
@@ -101,6 +106,10 @@ pub fn judge(evidence: &Evidence) -> Findings {
     origin(evidence, &mut findings);
     poison(evidence, &mut findings);
     readers(evidence, &last, &mut findings);
+    let off = |caption: &&StoredCaption| {
+        (caption.stored_ns - caption.made_ns).abs() > OFF_CLOCK.as_nanos() as i128
+    };
+    findings.off_clock = evidence.captions.iter().filter(off).count();
     for memory in &evidence.memory {
         if memory.peak > memory.bound {
             let (peak, bound) = (memory.peak >> 20, memory.bound >> 20);

@@ -33,6 +33,7 @@ fn caption(seq: u64, revision: u32) -> StoredCaption {
         id,
         revision,
         stored_ns: 0,
+        made_ns: 0,
         is_copy: false,
     }
 }

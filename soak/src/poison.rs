@@ -69,9 +69,13 @@ impl Poison {
         Ok(())
     }
 
-    /// Waits until all of it is stored, and gives it.
-    pub async fn stored(&mut self) -> Vec<Doomed> {
+    /// Waits until all of it is stored.
+    pub async fn settled(&mut self) {
         while self.sending.join_next().await.is_some() {}
+    }
+
+    /// What is stored by now.
+    pub fn stored(&self) -> Vec<Doomed> {
         let stored = self.stored.lock();
         stored.unwrap_or_else(PoisonError::into_inner).clone()
     }

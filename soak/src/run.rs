@@ -31,10 +31,12 @@ use crate::{
 const PROGRESS: Duration = Duration::from_secs(60);
 /// How long all that waits may take after that: poison is tried five times, and kills a worker each time.
 const QUIET: Duration = Duration::from_secs(60);
+/// How long a kill waits for a worker to have a window.
+const BUSY: Duration = Duration::from_secs(5);
 /// Resident memory of an edge: its queue of 4 MiB, 64 messages on their way, and the program.
-const EDGE_BOUND: u64 = 64 << 20;
-/// Resident memory of a worker.
-const WORKER_BOUND: u64 = 64 << 20;
+const EDGE_BOUND: u64 = 40 << 20;
+/// Resident memory of a worker: the eight windows that it has in hand, what it remembers, and the program.
+const WORKER_BOUND: u64 = 40 << 20;
 /// Duplicate windows in seconds: of even seeds longer than a run, of odd ones shorter than outages.
 const DUPLICATE_WINDOWS_S: [u64; 2] = [600, 2];
 
@@ -126,7 +128,7 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
         server::answers(&connection).await?;
         progress = Some(progressed(&mut system, &live).await?);
         end_edges(&mut system).await?;
-        evidence.poison = quiet(&mut system, &connection, &mut poison).await?;
+        quiet(&mut system, &connection, &mut poison).await?;
         let again = Reader::start(&connection, &streams).await?;
         let marker = mark(&connection, streams).await?;
         evidence.handed.insert(marker.clone());
@@ -141,6 +143,7 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
     if let Err(error) = mended.await {
         complaints.push(format!("{error:#}"));
     }
+    evidence.poison = poison.stored();
     for worker in &mut system.workers {
         worker.process.kill();
     }
@@ -154,7 +157,7 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
         progress,
         took: begun.elapsed(),
         disk: match &*system.server.disk {
-            Disk::Small(_) => "tmpfs".to_owned(),
+            Disk::Small(_) => format!("tmpfs, {} writes failed", full(&system)),
             Disk::Machine { because } => format!("not filled: {because}"),
         },
         happened,
@@ -169,22 +172,27 @@ async fn break_it(
     events: &[Event],
     length: Duration,
 ) -> Result<Vec<String>> {
-    let begins = events.iter().map(|event| (event.at, true, event));
-    let ends = events
-        .iter()
-        .map(|event| (event.at + event.lasts, false, event));
-    let mut due: Vec<_> = begins.chain(ends).collect();
-    due.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
     let start = Instant::now();
+    let mut due: Vec<(Duration, bool, &Event)> =
+        events.iter().map(|event| (event.at, true, event)).collect();
     let mut happened = Vec::new();
     while !due.is_empty() || start.elapsed() < length {
         system.tend()?;
-        while let Some((_, begins, event)) = due.pop_if(|(at, ..)| *at <= start.elapsed()) {
+        let now = start.elapsed();
+        let (come, later): (Vec<_>, Vec<_>) = due.into_iter().partition(|(at, ..)| *at <= now);
+        due = later;
+        for (_, begins, event) in come {
             if !begins {
                 system.end(event)?;
                 continue;
             }
-            let mut more = system.begin(event).await?;
+            // A worker without a window is left until it has one.
+            if now < event.at + BUSY && !system.is_ripe(event) {
+                due.push((now, true, event));
+                continue;
+            }
+            let mut more = system.begin(event)?;
+            due.push((now + event.lasts, false, event));
             match event.fault {
                 Fault::Poison => poison.burst()?,
                 // In an outage there is nothing to be had, and nobody to be told.
@@ -199,7 +207,7 @@ async fn break_it(
                 }
                 _ => {}
             }
-            happened.push(format!("{event}  {more}"));
+            happened.push(format!("{:6.2} s  {event}  {more}", now.as_secs_f64()));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -248,19 +256,15 @@ async fn end_edges(system: &mut System) -> Result<()> {
     Ok(())
 }
 
-/// Waits until nothing waits in the broker or with a worker; gives the poison that was sent.
-async fn quiet(
-    system: &mut System,
-    connection: &Connection,
-    poison: &mut Poison,
-) -> Result<Vec<crate::poison::Doomed>> {
-    let sent = tokio::time::timeout(QUIET, poison.stored()).await;
-    let sent = sent.context("poison could not be sent")?;
+/// Waits until nothing waits in the broker or with a worker.
+async fn quiet(system: &mut System, connection: &Connection, poison: &mut Poison) -> Result<()> {
+    let sent = tokio::time::timeout(QUIET, poison.settled()).await;
+    sent.context("poison could not be sent")?;
     let start = Instant::now();
     loop {
         system.tend()?;
         match collect::left(connection).await {
-            Ok((0, 0)) => return Ok(sent),
+            Ok((0, 0)) => return Ok(()),
             left if start.elapsed() > QUIET => {
                 anyhow::bail!(
                     "not all is handled {QUIET:?} after the edges ended: (waiting, in hand) is {left:?}"
@@ -306,6 +310,12 @@ async fn gather(system: &System, connection: &Connection, evidence: &mut Evidenc
     Ok(())
 }
 
+/// How many writes the server had no room for.
+fn full(system: &System) -> usize {
+    let log = std::fs::read_to_string(&system.server.process.log).unwrap_or_default();
+    log.matches("no space left on device").count()
+}
+
 /// Logs in which somebody panicked.
 fn panics(system: &System) -> Vec<String> {
     let nodes = system.edges.iter().chain(&system.workers);
@@ -319,7 +329,7 @@ fn panics(system: &System) -> Vec<String> {
 }
 
 impl Outcome {
-    const HEAD: &'static str = "seed  result  seconds  faults    owed  captioned  dead  poison  begun again  stored again  progress s  edge MiB  worker MiB  disk";
+    const HEAD: &'static str = "seed  result  seconds  faults    owed  captioned  dead  poison  begun again  stored again  off clock  progress s  edge MiB  worker MiB  disk";
 
     fn passed(&self) -> bool {
         self.findings.violations.is_empty() && self.complaints.is_empty()
@@ -343,10 +353,11 @@ impl Outcome {
             buried,
             stored_again,
             begun_again,
+            off_clock,
             ..
         } = &self.findings;
         format!(
-            "{seed:>4}  {:<6}  {:>7.1}  {:>6}  {owed:>6}  {captioned:>9}  {buried:>4}  {:>6}  {begun_again:>11}  {:>12}  {progress:>10}  {:>8}  {:>10}  {}",
+            "{seed:>4}  {:<6}  {:>7.1}  {:>6}  {owed:>6}  {captioned:>9}  {buried:>4}  {:>6}  {begun_again:>11}  {:>12}  {off_clock:>9}  {progress:>10}  {:>8}  {:>10}  {}",
             if self.passed() { "passed" } else { "FAILED" },
             self.took.as_secs_f64(),
             self.happened.len(),

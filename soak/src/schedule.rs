@@ -109,8 +109,8 @@ pub struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (at, lasts) = (self.at.as_secs_f64(), self.lasts.as_secs_f64());
-        write!(f, "{at:6.2} s  {}", self.fault)?;
+        let lasts = self.lasts.as_secs_f64();
+        write!(f, "{}", self.fault)?;
         match self.fault {
             Fault::Copies | Fault::Poison => Ok(()),
             Fault::ClockStepped(_) => write!(f, ", number {} by {:+} s", self.which, self.step),

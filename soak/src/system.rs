@@ -28,9 +28,6 @@ const WORKERS: usize = 2;
 const RATE: f64 = 12.0;
 /// Seconds without a sign of life after which a window goes to another worker: shorter than a worker is stopped.
 const ACK_WAIT_S: f64 = 1.0;
-/// How long a kill waits for a model to begin with a window.
-const BUSY: Duration = Duration::from_secs(2);
-
 /// One edge or worker with its ledger and clock.
 pub struct Node {
     pub process: Process,
@@ -146,8 +143,18 @@ impl System {
         Ok(())
     }
 
+    /// Whether the fault would strike: a worker that is to be killed has a window with its model.
+    pub fn is_ripe(&self, event: &Event) -> bool {
+        if event.fault != Fault::WorkerKilled {
+            return true;
+        }
+        let worker = &self.workers[event.which % self.workers.len()];
+        let lines = ledger::read(&worker.ledger, 0);
+        worker.process.is_up() && lines.last().is_some_and(|(what, ..)| what == ledger::TAKEN)
+    }
+
     /// Begins a fault of processes, links, disk or clocks, and says more about it.
-    pub async fn begin(&mut self, event: &Event) -> Result<String> {
+    pub fn begin(&mut self, event: &Event) -> Result<String> {
         match event.fault {
             Fault::ServerKilled => self.server.process.kill(),
             Fault::ServerStopped => self.server.process.stop(),
@@ -160,10 +167,12 @@ impl System {
             Fault::LinkCut(side) => self.set_link(side, cut()?),
             Fault::LinkSlowed(side) => self.set_link(side, slow()?),
             Fault::WorkerKilled => {
-                let worker = of(&mut self.workers, event);
-                let busy = busy(worker).await;
-                worker.process.kill();
-                let with = if busy { "with a window" } else { "idle" };
+                let with = if self.is_ripe(event) {
+                    "with a window"
+                } else {
+                    "idle"
+                };
+                of(&mut self.workers, event).process.kill();
                 return Ok(with.to_owned());
             }
             Fault::WorkerStopped => of(&mut self.workers, event).process.stop(),
@@ -186,7 +195,7 @@ impl System {
             Fault::ServerStopped => self.server.process.go_on(),
             Fault::DiskFull => {
                 self.server.disk.free();
-                // JetStream goes off when there is no room, and comes back with a restart.
+                // A stream that had no room takes nothing more until the server is restarted.
                 self.server.process.ask_to_end();
             }
             Fault::LinkCut(side) | Fault::LinkSlowed(side) => self.set_link(side, normal()?),
@@ -210,22 +219,6 @@ impl System {
 fn of<'a>(nodes: &'a mut [Node], event: &Event) -> &'a mut Node {
     let many = nodes.len();
     &mut nodes[event.which % many]
-}
-
-/// Waits until the worker's model has a window; false if it has none for long.
-async fn busy(worker: &Node) -> bool {
-    let looking = async {
-        loop {
-            let lines = ledger::read(&worker.ledger, 0);
-            if lines.last().is_some_and(|(what, ..)| what == ledger::TAKEN)
-                && worker.process.is_up()
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(3)).await;
-        }
-    };
-    tokio::time::timeout(BUSY, looking).await.is_ok()
 }
 
 fn normal() -> Result<Trace> {
