@@ -110,7 +110,7 @@ async fn a_worker_killed_between_caption_and_acknowledgement_leaves_one_caption(
 /// Stored twice, as by an edge that was cut off for longer than the duplicate window, and taken up by a worker that never
 /// saw the first.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_window_is_passed_over_by_another_worker() {
+async fn broker_lost_for_longer_than_the_duplicate_window_a_copy_is_passed_over() {
     let mut server = server("");
     let connection = connect(&server).await;
     publish(&connection, 0).await;
