@@ -39,6 +39,7 @@ pub async fn broker(connection: &Connection, evidence: &mut Evidence) -> Result<
         let decoded = || FeatureWindow::decode(&message.payload).ok();
         evidence.letters.push(StoredLetter {
             is_own: named.is_some(),
+            stored_ns: message.time.unix_timestamp_nanos(),
             id: (named.map(|named| named.window)).or_else(|| decoded().map(|window| window.id)),
             reason: reason.map_or_else(String::new, ToString::to_string),
         });

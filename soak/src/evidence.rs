@@ -29,6 +29,8 @@ pub struct StoredLetter {
     /// The window that it is about, if its payload or its id tells.
     pub id: Option<WindowId>,
     pub reason: String,
+    /// Nanoseconds of the server's clock.
+    pub stored_ns: i128,
     /// Whether its message had the id of the window's own message; copies do not.
     pub is_own: bool,
 }

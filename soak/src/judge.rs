@@ -165,21 +165,27 @@ fn answers(
     findings: &mut Findings,
 ) {
     let own = evidence.letters.iter().filter(|letter| letter.is_own);
-    let buried: HashSet<&WindowId> = own.filter_map(|letter| letter.id.as_ref()).collect();
+    let buried: HashMap<&WindowId, i128> = own
+        .filter_map(|letter| Some((letter.id.as_ref()?, letter.stored_ns)))
+        .collect();
     let owed: HashSet<&WindowId> = (evidence.acknowledged.iter())
         .filter(|message| message.kind == Kind::Features)
         .map(|MessageId { window, .. }| window)
         .collect();
     findings.owed = owed.len();
     for window in owed {
-        match (last.contains_key(window), buried.contains(window)) {
+        match (last.contains_key(window), buried.contains_key(window)) {
             (true, _) => findings.captioned += 1,
             (false, true) => findings.buried += 1,
             (false, false) => findings.add(Rule::Answered, window),
         }
     }
-    for window in buried.iter().filter(|window| last.contains_key(*window)) {
-        findings.add(Rule::OneAnswer, window);
+    for (window, stored_ns) in &buried {
+        if let Some(caption) = last.get(window).and_then(|captions| captions.first()) {
+            let later = (stored_ns - caption.stored_ns) as f64 / 1e9;
+            let about = format!("{window}: the letter {later:+.3} s after the caption");
+            findings.add(Rule::OneAnswer, &about);
+        }
     }
 }
 

@@ -42,6 +42,7 @@ fn letter(seq: u64, reason: &str) -> StoredLetter {
     StoredLetter {
         id: Some(id(seq)),
         reason: reason.to_owned(),
+        stored_ns: 0,
         is_own: true,
     }
 }
