@@ -4,11 +4,13 @@
 use std::{
     fs::File,
     io::{BufRead, BufReader, ErrorKind, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
+
+use crate::process::mortal;
 
 /// Mounts the tmpfs on `$0`, and holds the namespace for as long as its standard input is open.
 const HOLD: &str = r#"mount -t tmpfs -o size=96m soak "$0" && echo mounted && exec cat"#;
@@ -45,11 +47,11 @@ impl Disk {
     }
 
     /// A command that sees the disk.
-    pub fn command(&self, program: &std::path::Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         match self {
-            Self::Machine { .. } => Command::new(program),
+            Self::Machine { .. } => mortal(program),
             Self::Small(small) => {
-                let mut command = Command::new("nsenter");
+                let mut command = mortal(Path::new("nsenter"));
                 let namespace = format!("--mount=/proc/{}/ns/mnt", small.holder.id());
                 command.arg(namespace).arg("--").arg(program);
                 command

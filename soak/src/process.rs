@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -11,6 +11,13 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
+
+/// A command that is killed when this process ends, however it ends. Its process id is the program's.
+pub fn mortal(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
 
 /// At least so long is between two starts.
 const REST: Duration = Duration::from_millis(250);

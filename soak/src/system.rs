@@ -3,7 +3,6 @@
 use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::Command,
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ use crate::{
     collect::DURABLE,
     disk::Disk,
     ledger,
-    process::Process,
+    process::{Process, mortal},
     schedule::{Event, Fault, Side},
     server::Server,
 };
@@ -63,7 +62,7 @@ impl System {
             let make = {
                 let (program, ledger, clock) = (program.clone(), ledger.clone(), clock.clone());
                 move || {
-                    let mut command = Command::new(&program);
+                    let mut command = mortal(&program);
                     command.args(&arguments).arg("--ledger").arg(&ledger);
                     command.args(["--seed", &seed.to_string()]);
                     clock.apply(&mut command);
