@@ -43,7 +43,7 @@ pub struct Memory {
     pub bound: u64,
 }
 
-/// All of it, after a run. Times are nanoseconds of one clock.
+/// All of it, after a run.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     /// For how long the server knows a message id again.
@@ -58,9 +58,9 @@ pub struct Evidence {
     pub features: HashSet<MessageId>,
     pub captions: Vec<StoredCaption>,
     pub letters: Vec<StoredLetter>,
-    /// When it was recorded that a window has its last caption.
+    /// When it was first recorded that a window has its last caption.
     pub recorded: HashMap<WindowId, i128>,
-    /// When a model began with a window.
+    /// When a model began with a window, on the same monotonic clock.
     pub taken: Vec<(WindowId, i128)>,
     /// Windows of which a worker logged that the broker did not say, or could not be told, whether they are captioned.
     pub unanswered: HashSet<WindowId>,

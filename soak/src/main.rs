@@ -15,6 +15,7 @@ mod ledger;
 mod poison;
 mod process;
 mod reader;
+mod records;
 mod run;
 mod schedule;
 mod server;

@@ -21,6 +21,7 @@ use crate::{
     ledger,
     poison::Poison,
     reader::Reader,
+    records::Records,
     schedule::{self, Event, Fault},
     server,
     system::System,
@@ -115,9 +116,10 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
     let connection = system.server.connect().await?;
     server::answers(&connection).await?;
     let live = Reader::start(&connection, &streams).await?;
+    let records = Records::start(&connection).await?;
     let mut poison = Poison::new(connection.clone(), streams);
 
-    let happened = break_it(&mut system, &connection, &mut poison, &events, length).await?;
+    let mut happened = break_it(&mut system, &connection, &mut poison, &events, length).await?;
     let mut complaints = Vec::new();
     let mut progress = None;
     let mut evidence = Evidence {
@@ -126,6 +128,9 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
     };
     let mended = async {
         server::answers(&connection).await?;
+        // Of windows of the whole run: nearly all have their captions by now.
+        let stored = copies::burst(&connection, seed).await?;
+        happened.push(format!("at last    {}  {stored} stored", Fault::Copies));
         progress = Some(progressed(&mut system, &live).await?);
         end_edges(&mut system).await?;
         quiet(&mut system, &connection, &mut poison).await?;
@@ -144,6 +149,7 @@ async fn one(arguments: &Arguments, seed: u64, folder: &Path) -> Result<Outcome>
         complaints.push(format!("{error:#}"));
     }
     evidence.poison = poison.stored();
+    evidence.recorded = records.first();
     for worker in &mut system.workers {
         worker.process.kill();
     }
