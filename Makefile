@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test lint bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
+.PHONY: help setup build plugin demo test soak lint bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -22,6 +22,9 @@ demo: build ## a street video, captioned as it plays; VIDEO=path for another, SC
 test: setup ## all tests; fetches the Python subscriber's packages once
 	examples/python/setup.sh
 	$(ENV) cargo test --workspace
+
+soak: setup ## faults of all kinds, and a judge of what was acknowledged; SEEDS= how many (20), SEED= the first, SECONDS= of each
+	$(ENV) cargo run -q -p soak -- run --seeds $(or $(SEEDS),20) --seed $(or $(SEED),1) --seconds $(or $(SECONDS),20)
 
 lint: setup ## formatting and clippy
 	cargo fmt --all --check

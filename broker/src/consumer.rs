@@ -132,10 +132,27 @@ impl Consumer {
     /// Handles messages, at most [`at_once`](ConsumerConfig::at_once) at a time, until `shutdown` completes; those in hand
     /// are finished first, within the configured grace. While `handle` runs, the server is told that work goes on.
     /// A message that is not finished, or whose acknowledgement is lost, is delivered again.
-    pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, mut handle: H)
+    pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, handle: H)
     where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
+    {
+        self.run_asking(shutdown, handle, |_| std::future::ready(false))
+            .await;
+    }
+
+    /// As [`run`](Self::run). Before a message goes to the dead letters because it was delivered too often, without another
+    /// try, `is_handled` is asked: whoever had it may have died, or been cut off, between its work and the acknowledgement.
+    pub async fn run_asking<H, F, K, G>(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+        mut handle: H,
+        mut is_handled: K,
+    ) where
+        H: FnMut(Delivery) -> F,
+        F: Future<Output = Outcome>,
+        K: FnMut(Delivery) -> G,
+        G: Future<Output = bool>,
     {
         let at_once = self.config.at_once.max(1);
         let Self {
@@ -165,7 +182,7 @@ impl Consumer {
                         tracing::error!(subject = %message.subject, "not a JetStream delivery: passed over");
                         continue;
                     };
-                    in_hand.push(desk.process(message, delivery, loss, &mut handle));
+                    in_hand.push(desk.process(message, delivery, loss, &mut handle, &mut is_handled));
                 }
             }
         }
@@ -230,28 +247,38 @@ impl<'a> Desk<'a> {
     }
 
     /// Handles a message and settles it.
-    fn process<H, F>(
+    fn process<H, F, K, G>(
         self,
         message: jetstream::Message,
         delivery: Delivery,
         loss: Loss,
         handle: &mut H,
-    ) -> impl Future<Output = ()> + use<'a, H, F>
+        is_handled: &mut K,
+    ) -> impl Future<Output = ()> + use<'a, H, F, K, G>
     where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
+        K: FnMut(Delivery) -> G,
+        G: Future<Output = bool>,
     {
         let max = u64::from(self.config.max_deliver);
         let (delivered, sequence) = (delivery.delivered, delivery.stream_sequence);
-        let handled = (delivered <= max).then(|| handle(delivery));
+        let handled = if delivered <= max {
+            Ok(handle(delivery))
+        } else {
+            Err(is_handled(delivery))
+        };
         async move {
             let work = async {
-                // Only a worker that died or was cut off leaves a message without a verdict that often.
                 let outcome = match handled {
-                    Some(handled) => handled.await,
-                    None => Outcome::Dead(format!(
-                        "no verdict after {max} deliveries: workers died of it or were cut off"
-                    )),
+                    Ok(handled) => handled.await,
+                    Err(is_handled) => match is_handled.await {
+                        true => Outcome::Done,
+                        // Only workers that died or were cut off leave a message without a verdict that often.
+                        false => Outcome::Dead(format!(
+                            "no verdict after {max} deliveries: workers died of it or were cut off"
+                        )),
+                    },
                 };
                 let (ack, reason) = match outcome {
                     Outcome::Done => return AckKind::Ack,

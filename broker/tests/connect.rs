@@ -82,7 +82,7 @@ async fn set_up_is_idempotent_and_safe_from_several_sides() {
 }
 
 #[tokio::test]
-async fn configured_bounds_are_applied_and_a_difference_is_named() {
+async fn disk_bounded_as_configured_and_a_difference_is_named() {
     let server = TestServer::start();
     let connection = connect(&server).await;
     let bound = |max_bytes, age| StreamsConfig {

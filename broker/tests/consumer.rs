@@ -66,7 +66,7 @@ fn decode(delivery: &Delivery) -> Result<FeatureWindow, Outcome> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_goes_to_the_dead_letters_and_the_consumer_goes_on() {
+async fn poison_message_goes_to_the_dead_letters_and_the_consumer_goes_on() {
     let server = TestServer::start();
     let connection = connect(&server).await;
     let mut consumer = consumer(&connection, config()).await;
@@ -294,7 +294,7 @@ async fn a_message_that_kills_its_workers_goes_to_the_dead_letters() {
 
 /// Killed and restarted while windows flow: all that was acknowledged is handled.
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_acknowledged_is_handled_through_kills() {
+async fn broker_killed_and_restarted_everything_acknowledged_is_handled() {
     const WINDOWS: u64 = 120;
     let mut server = TestServer::start();
     let connection = connect(&server).await;

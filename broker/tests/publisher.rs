@@ -41,7 +41,7 @@ fn ids(messages: &[async_nats::jetstream::message::StreamMessage]) -> Vec<String
 
 /// Three times the server is killed with messages in flight; every message is stored exactly once.
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_is_stored_exactly_once_through_kills() {
+async fn broker_killed_and_restarted_everything_is_stored_exactly_once() {
     const WINDOWS: u64 = 600;
     let mut server = TestServer::start();
     let config = PublisherConfig {
@@ -161,21 +161,21 @@ fn expected(seqs: [u64; 3]) -> HashSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drop_oldest_keeps_the_newest() {
+async fn broker_unreachable_at_start_drop_oldest_keeps_the_newest() {
     let (ids, counters) = five_into_a_queue_of_three(OnFull::DropOldest).await;
     assert_eq!(ids.into_iter().collect::<HashSet<_>>(), expected([2, 3, 4]));
     assert_eq!((counters.acknowledged, counters.dropped), (3, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drop_newest_keeps_the_oldest() {
+async fn broker_unreachable_at_start_drop_newest_keeps_the_oldest() {
     let (ids, counters) = five_into_a_queue_of_three(OnFull::DropNewest).await;
     assert_eq!(ids.into_iter().collect::<HashSet<_>>(), expected([0, 1, 2]));
     assert_eq!((counters.acknowledged, counters.dropped), (3, 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn block_waits_for_room_and_can_be_cancelled() {
+async fn queue_bounded_block_waits_for_room_and_can_be_cancelled() {
     let mut server = TestServer::start();
     server.kill();
     let config = PublisherConfig {
@@ -213,7 +213,7 @@ async fn block_waits_for_room_and_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_are_bounded_too() {
+async fn queue_and_memory_bounded_in_bytes_too() {
     let mut server = TestServer::start();
     server.kill();
     let one = message(&window(0)).wire_len();

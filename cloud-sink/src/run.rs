@@ -103,7 +103,7 @@ pub async fn run_with<V: Verifier>(
     {
         let mut heartbeat = pin!(worker.heartbeat(&durable));
         tokio::select! {
-            () = consumer.run(stopped, |delivery| worker.handle(delivery)) => {}
+            () = consumer.run_asking(stopped, |delivery| worker.handle(delivery), |delivery| worker.is_captioned(delivery)) => {}
             () = &mut heartbeat => {}
         }
     }
@@ -181,6 +181,14 @@ impl Worker {
             }
         };
         self.publish(&window, verdict, &delivery, begun).await
+    }
+
+    /// Whether a window that was delivered too often was captioned by one of those who had it.
+    async fn is_captioned(&self, delivery: Delivery) -> bool {
+        match FeatureWindow::decode(&delivery.payload) {
+            Ok(window) => self.has_last_word(&window.id, &delivery).await,
+            Err(_) => false,
+        }
     }
 
     /// Whether the window was captioned, by this worker or by another. If the broker does not say, it is captioned again,

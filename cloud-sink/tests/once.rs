@@ -107,10 +107,35 @@ async fn a_worker_killed_between_caption_and_acknowledgement_leaves_one_caption(
     }
 }
 
+/// The same of a window that was delivered as often as it may be: it is captioned, and no dead letter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_is_captioned_is_not_buried_however_often_it_was_delivered() {
+    for denied in [r#""$JS.ACK.>""#, r#""$JS.ACK.>", "$KV.MSAO_DONE.>""#] {
+        let server = server(denied);
+        let connection = connect(&server).await;
+        publish(&connection, 0).await;
+        let once = |user| {
+            let mut config = worker(&server, user);
+            config.consumer.max_deliver = 1;
+            config
+        };
+        let model = |w: &FeatureWindow| Ok(Some(verdict(w)));
+        let first = tokio::spawn(run_with(once("mute"), move || Ok(Fake(model)), pending()));
+        until("the caption is stored", async || {
+            count(&connection, streams::CAPTIONS).await == 1
+        })
+        .await;
+        first.abort();
+        let summary = finish(&connection, once("all"), 1).await;
+        assert_eq!((summary.captioned, summary.dead), (0, 0), "{denied}");
+        assert_eq!(count(&connection, streams::DEAD).await, 0, "{denied}");
+    }
+}
+
 /// Stored twice, as by an edge that was cut off for longer than the duplicate window, and taken up by a worker that never
 /// saw the first.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_a_window_is_passed_over_by_another_worker() {
+async fn broker_lost_for_longer_than_the_duplicate_window_a_copy_is_passed_over() {
     let mut server = server("");
     let connection = connect(&server).await;
     publish(&connection, 0).await;

@@ -104,7 +104,7 @@ async fn windows_become_the_last_revision_of_their_captions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_is_buried_with_the_reason_and_the_worker_goes_on() {
+async fn poison_message_is_buried_with_the_reason_and_the_worker_goes_on() {
     let server = TestServer::start();
     let connection = connect(&server).await;
     streams::set_up(&connection, &StreamsConfig::default())
@@ -184,7 +184,7 @@ async fn a_window_delivered_twice_gives_one_caption() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_window_is_captioned_once_through_kills() {
+async fn broker_killed_and_restarted_every_window_is_captioned_once() {
     const WINDOWS: u64 = 90;
     let mut server = TestServer::start();
     let connection = connect(&server).await;

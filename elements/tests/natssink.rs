@@ -132,7 +132,7 @@ fn the_draft_and_the_features_are_published_and_stats_tell() {
 }
 
 #[test]
-fn without_a_server_it_is_an_error_that_says_where_or_it_keeps_trying() {
+fn broker_unreachable_at_start_is_an_error_that_says_where_or_it_keeps_trying() {
     let mut server = TestServer::start();
     let url = server.url();
     server.kill();

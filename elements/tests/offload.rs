@@ -161,7 +161,7 @@ fn a_sure_draft_is_kept_and_an_empty_window_skipped() {
 }
 
 #[test]
-fn windows_wait_for_the_cloud_and_go_one_at_a_time_when_it_is_back() {
+fn cloud_gone_windows_wait_and_go_one_at_a_time_when_it_is_back() {
     let mut bench = bench(&[]);
     for seq in 0..2 {
         bench.push(&drafted(seq, 0.3));
@@ -193,7 +193,7 @@ fn windows_wait_for_the_cloud_and_go_one_at_a_time_when_it_is_back() {
 }
 
 #[test]
-fn what_waited_too_long_is_kept_and_what_has_no_draft_is_dropped() {
+fn cloud_gone_too_long_drafts_are_kept_and_what_has_none_is_dropped() {
     let mut bench = bench(&[("defer-age", "10000000000")]);
     bench.push(&drafted(0, 0.3));
     bench.push(&FeatureWindow {
