@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use async_nats::jetstream::consumer::PullConsumer;
 use broker::{
     Connection, FeatureWindow, StreamsConfig,
     consumer::{Consumer, ConsumerConfig, Delivery, Outcome, backlog},
@@ -171,6 +172,17 @@ async fn a_dead_letter_is_cut_to_what_the_server_takes() {
     assert!(letter.payload.len() > 6_000);
 }
 
+/// Messages that wait, and that are with a worker.
+async fn left(connection: &Connection) -> (u64, usize) {
+    let jetstream = connection.jetstream();
+    let consumer: PullConsumer = jetstream
+        .get_consumer_from_stream("msao-cloud", streams::FEATURES)
+        .await
+        .unwrap();
+    let info = consumer.cached_info();
+    (info.num_pending, info.num_ack_pending)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn work_longer_than_ack_wait_is_not_delivered_twice() {
     let server = TestServer::start();
@@ -193,18 +205,7 @@ async fn work_longer_than_ack_wait_is_not_delivered_twice() {
         })
         .await;
     assert_eq!(*deliveries.lock().unwrap(), [1]);
-    let left: async_nats::jetstream::consumer::PullConsumer = connection
-        .jetstream()
-        .get_consumer_from_stream("msao-cloud", streams::FEATURES)
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            left.cached_info().num_pending,
-            left.cached_info().num_ack_pending
-        ),
-        (0, 0)
-    );
+    until("0 are left", async || left(&connection).await == (0, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,18 +233,7 @@ async fn stopping_finishes_the_message_in_hand_and_takes_no_other() {
     stop.send(()).unwrap();
     release.send(()).unwrap();
     running.await.unwrap();
-    let left: async_nats::jetstream::consumer::PullConsumer = connection
-        .jetstream()
-        .get_consumer_from_stream("msao-cloud", streams::FEATURES)
-        .await
-        .unwrap();
-    assert_eq!(
-        (
-            left.cached_info().num_pending,
-            left.cached_info().num_ack_pending
-        ),
-        (2, 0)
-    );
+    until("2 are left", async || left(&connection).await == (2, 0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
     let bytes = [major, windows[1].encode().unwrap()];
     for (window, bytes) in windows.iter().zip(bytes) {
         let message = Message::features(window, bytes, TraceParent::generate());
-        deliverer.deliver(&message, || {}).await.unwrap();
+        deliverer.deliver(&message).await.unwrap();
     }
     let config = cloud_sink::Config {
         model: workspace("testdata/models/msao-cloud"),

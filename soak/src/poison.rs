@@ -60,7 +60,7 @@ impl Poison {
             let message = message(&id, word)?;
             let (deliverer, stored) = (Arc::clone(&self.deliverer), Arc::clone(&self.stored));
             self.sending.spawn(async move {
-                if deliverer.deliver(&message, || {}).await.is_ok() {
+                if deliverer.deliver(&message).await.is_ok() {
                     let mut stored = stored.lock().unwrap_or_else(PoisonError::into_inner);
                     stored.push((id, word));
                 }

@@ -293,7 +293,7 @@ async fn mark(connection: &Connection, streams: StreamsConfig) -> Result<WindowI
     let caption = Caption::verified(&window, verdict, broker::LatencyMs::default());
     let message = Message::caption(&caption, TraceParent::generate())?;
     let deliverer = Deliverer::new(connection.clone(), streams);
-    deliverer.deliver(&message, || {}).await?;
+    deliverer.deliver(&message).await?;
     Ok(id)
 }
 
