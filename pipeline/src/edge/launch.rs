@@ -6,6 +6,7 @@ use std::path::Path;
 use broker::{ConnectConfig, Modality};
 
 use super::config::{Config, Gate, Offload};
+use super::live::is_live;
 use super::streams::{Audio, Pace, Sensor, Video};
 
 /// The name of the `msaowindow`.
@@ -44,6 +45,11 @@ impl Stream {
     /// The name of the element that its data come from.
     pub fn source(self) -> String {
         format!("source_{}", self.pad())
+    }
+
+    /// The name of the element behind a live source.
+    pub fn input(self) -> String {
+        format!("input_{}", self.pad())
     }
 
     /// The name of its pad of the window.
@@ -189,7 +195,10 @@ fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
         } else {
             String::new()
         };
-        format!("{decoded}{link} ! videoconvert")
+        format!(
+            "{decoded}{link} ! videoconvert{}",
+            input(stream, &video.source)
+        )
     };
     let mut gate = video.gate.or(&config.gate);
     gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
@@ -219,7 +228,8 @@ fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
         (None, None) => decoded(&audio.source, audio.file(), &name),
     };
     let head = format!(
-        "{source} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1"
+        "{source} ! audioconvert{} ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1",
+        input(stream, &audio.source)
     );
     let mut options = String::new();
     let vad = audio.vad.as_ref().map(|path| path.to_string_lossy());
@@ -271,6 +281,15 @@ fn decoded(source: &str, file: Option<&Path>, name: &str) -> String {
     match file {
         Some(_) => format!("  filesrc location={source} ! decodebin name={name}"),
         None => format!("  uridecodebin name={name} uri={source}"),
+    }
+}
+
+/// The name of what is linked anew to a live source that was gone.
+fn input(stream: Stream, source: &str) -> String {
+    if is_live(source) {
+        format!(" name={}", stream.input())
+    } else {
+        String::new()
     }
 }
 

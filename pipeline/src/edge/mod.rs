@@ -3,6 +3,7 @@
 mod ask;
 mod config;
 mod launch;
+mod live;
 mod run;
 mod stats;
 mod streams;

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::ask;
 use super::config::Config;
 use super::launch::{self, Stream};
+use super::live::Sources;
 use super::stats::Reader;
 use crate::{config, output, runtime, shutdown::StopOn};
 
@@ -59,10 +60,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;
     let runtime = runtime()?;
+    let live = Sources::watch(&config, &pipeline)?;
     // Before it starts: what is posted while the stream is made would be missed.
     let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
-    let done = start(&config, &pipeline, &mut messages)
-        .and_then(|()| runtime.block_on(play(&config, &pipeline, messages, &arguments.stop)));
+    let done = start(&config, &pipeline, &mut messages).and_then(|()| {
+        runtime.block_on(play(&config, &pipeline, &live, messages, &arguments.stop))
+    });
     let stopped = pipeline.set_state(gst::State::Null);
     runtime.shutdown_background();
     let silent = done?;
@@ -140,6 +143,7 @@ fn start(config: &Config, pipeline: &gst::Pipeline, messages: &mut BusStream) ->
 async fn play(
     config: &Config,
     pipeline: &gst::Pipeline,
+    live: &Sources,
     mut messages: BusStream,
     stop: &StopOn,
 ) -> Result<Vec<String>> {
@@ -159,6 +163,7 @@ async fn play(
             message = messages.next() => {
                 let Some(message) = message else { bail!("the pipeline's bus closed") };
                 match message.view() {
+                    _ if live.take(&message) => {}
                     gst::MessageView::Eos(_) => break,
                     gst::MessageView::Error(_) => return Err(fault(config, &message)),
                     gst::MessageView::Warning(warning) if warning.error().matches(gst::ParseError::DelayedLink) => {
@@ -190,6 +195,7 @@ async fn play(
             _ = heartbeat.tick() => status::publish_edge(&connection, reader.read()).await?,
             () = &mut stop, if !draining => {
                 draining = true;
+                live.end();
                 deadline.set(tokio::time::sleep(DRAIN));
                 pipeline.send_event(gst::event::Eos::new());
             }

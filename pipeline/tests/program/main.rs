@@ -14,4 +14,5 @@ mod faults;
 mod leaf;
 mod privacy;
 mod rig;
+mod rtsp;
 mod workers;
