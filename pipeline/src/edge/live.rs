@@ -178,7 +178,7 @@ fn pass_on_unless_ended(input: &gst::Pad, element: &gst::Element, ending: &Arc<A
             // Without a bus nobody is there to act on it.
             let _ = element.post_message(message.build());
         }
-        gst::PadProbeReturn::Drop
+        gst::PadProbeReturn::Handled
     });
 }
 
