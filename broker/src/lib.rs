@@ -19,6 +19,7 @@ pub mod headers;
 pub mod identity;
 pub mod latest;
 pub mod letters;
+pub mod limits;
 pub mod lookup;
 pub mod message;
 pub mod publisher;

@@ -1,6 +1,6 @@
 //! Versions of the schemas: `name/major.minor`.
 
-use crate::identity::excerpt;
+use crate::{identity::excerpt, limits};
 
 /// A schema that this build writes, and whose other minors it reads.
 pub(crate) struct Schema {
@@ -33,6 +33,9 @@ impl Schema {
             name: self.name,
             major: self.major,
         };
+        if found.len() > limits::NAME {
+            return Err(refuse());
+        }
         let (name, version) = found.split_once('/').ok_or_else(refuse)?;
         let (major, minor) = version.split_once('.').ok_or_else(refuse)?;
         let minor: u32 = minor.parse().map_err(|_| refuse())?;
@@ -71,6 +74,7 @@ mod tests {
             "features",
             "features/1",
             "features/1.x",
+            &format!("features/1.{}", "0".repeat(100)),
             "",
         ] {
             assert!(

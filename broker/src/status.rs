@@ -7,7 +7,8 @@ use ulid::Ulid;
 
 use crate::{
     connect::{ConnectError, Connection},
-    identity::{InvalidName, Rig, excerpt},
+    identity::{InvalidName, Rig, excerpt, is_name},
+    limits::{self, TooLong},
     publisher::Counters,
     schema::{Schema, UnreadableSchema},
     subjects,
@@ -194,6 +195,19 @@ pub enum StatusError {
     /// The message came on a subject that is no status subject.
     #[error("'{0}' is not a status subject")]
     Subject(String),
+    /// The message, or a field, is too long.
+    #[error("status: {0}")]
+    TooLong(#[from] TooLong),
+    /// A time or rate that is none.
+    #[error("status of worker '{worker}': {field} is {value}, not a number of at least 0")]
+    OutOfRange {
+        /// The worker.
+        worker: String,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+    },
     /// The client does not work any more.
     #[error("cannot publish on {subject}: {reason}")]
     Publish {
@@ -277,21 +291,69 @@ async fn on(
 ) -> Result<impl Stream<Item = Result<AnyStatus, StatusError>> + use<>, ConnectError> {
     let messages = connection.client().subscribe(subject).await;
     let messages = messages.map_err(|error| connection.fault(subject, &error))?;
-    Ok(messages.map(|message| decode(&message.subject, &message.payload)))
+    Ok(messages.map(|message| AnyStatus::decode(&message.subject, &message.payload)))
 }
 
-fn decode(subject: &str, payload: &[u8]) -> Result<AnyStatus, StatusError> {
-    let (status, schema) = if subject.starts_with("msao.v1.status.edge.") {
-        let status: Status = serde_json::from_slice(payload)?;
-        let schema = status.schema.clone();
-        (AnyStatus::Edge(status), schema)
-    } else if subject.starts_with("msao.v1.status.cloud.") {
-        let status: CloudStatus = serde_json::from_slice(payload)?;
-        let schema = status.schema.clone();
-        (AnyStatus::Cloud(status), schema)
-    } else {
-        return Err(StatusError::Subject(excerpt(subject)));
-    };
-    SCHEMA.check(&schema)?;
-    Ok(status)
+impl AnyStatus {
+    /// The status as JSON.
+    ///
+    /// # Errors
+    /// As of `serde_json`: not in practice.
+    #[doc(hidden)]
+    pub fn encode(&self) -> Result<Vec<u8>, StatusError> {
+        Ok(match self {
+            Self::Edge(status) => serde_json::to_vec(status)?,
+            Self::Cloud(status) => serde_json::to_vec(status)?,
+        })
+    }
+
+    /// Reads a status that came on `subject`. Fields that a newer minor added are ignored.
+    ///
+    /// # Errors
+    /// The subject is no status subject, the bytes are not JSON of this schema's major, or a field is out of range or
+    /// too long.
+    pub fn decode(subject: &str, payload: &[u8]) -> Result<Self, StatusError> {
+        limits::check("the message", payload.len(), limits::JSON)?;
+        if subject.starts_with("msao.v1.status.edge.") {
+            let status: Status = serde_json::from_slice(payload)?;
+            SCHEMA.check(&status.schema)?;
+            limits::check("provider", status.provider.len(), limits::SHORT_TEXT)?;
+            Ok(Self::Edge(status))
+        } else if subject.starts_with("msao.v1.status.cloud.") {
+            let status: CloudStatus = serde_json::from_slice(payload)?;
+            SCHEMA.check(&status.schema)?;
+            status.check()?;
+            Ok(Self::Cloud(status))
+        } else {
+            Err(StatusError::Subject(excerpt(subject)))
+        }
+    }
+}
+
+impl CloudStatus {
+    fn check(&self) -> Result<(), StatusError> {
+        if !is_name(&self.worker) {
+            return Err(InvalidName::new("worker", &self.worker).into());
+        }
+        limits::check("model", self.model.len(), limits::SHORT_TEXT)?;
+        limits::check("provider", self.provider.len(), limits::SHORT_TEXT)?;
+        let numbers = [
+            ("last_ms", Some(self.last_ms)),
+            ("service_rate", Some(self.service_rate)),
+            ("confirmed_ms", self.confirmed_ms),
+            ("corrected_ms", self.corrected_ms),
+            ("captioned_ms", self.captioned_ms),
+        ];
+        for (field, value) in numbers {
+            if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
+                let worker = self.worker.clone();
+                return Err(StatusError::OutOfRange {
+                    worker,
+                    field,
+                    value,
+                });
+            }
+        }
+        Ok(())
+    }
 }

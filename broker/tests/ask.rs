@@ -77,7 +77,7 @@ async fn a_rig_that_nobody_listens_for_is_named() {
     let error = error.unwrap_err();
     assert!(matches!(error, AskError::Nobody(_)));
     assert!(error.to_string().contains("'nowhere'"), "{error}");
-    let long = "x".repeat(ask::LONGEST_QUESTION + 1);
+    let long = "x".repeat(broker::limits::QUESTION + 1);
     let error = ask::ask(&user, &rig, &long, PATIENCE).await;
     assert!(matches!(error, Err(AskError::Question(4097))));
 }

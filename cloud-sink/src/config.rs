@@ -2,11 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, subjects};
+use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
 use mllm::{Agreement, Provider};
 use serde::Deserialize;
 
 use crate::{Error, thread::Batching};
+
+/// Most threads of a model.
+const MOST_THREADS: usize = 1024;
+/// Most times to wait between tries.
+const MOST_BACKOFFS: usize = 64;
 
 /// When the full model agrees with a token of a draft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -147,7 +152,10 @@ impl Config {
     }
 
     /// Checks what does not need the model, and gives the consumer's part in the broker's terms.
-    pub(crate) fn check(&self) -> Result<ConsumerConfig, Error> {
+    ///
+    /// # Errors
+    /// A value is out of its range, or contradicts another.
+    pub fn check(&self) -> Result<ConsumerConfig, Error> {
         let fail = |reason: String| Err(Error::Config(reason));
         if let Err(error) = subjects::cloud_status(&self.worker) {
             return fail(error.to_string());
@@ -160,6 +168,10 @@ impl Config {
             .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
         {
             return fail("margin is not above 0 and at most 1".to_owned());
+        }
+        if self.threads > MOST_THREADS {
+            let threads = self.threads;
+            return fail(format!("threads is {threads}, not 0 to {MOST_THREADS}"));
         }
         if !(1..=64).contains(&self.batch.max) {
             return fail(format!("batch.max is {}, not 1 to 64", self.batch.max));
@@ -175,6 +187,19 @@ impl Config {
             backoff_s,
             grace_s,
         } = &self.consumer;
+        if durable.len() > limits::NAME {
+            let bytes = durable.len();
+            return fail(format!(
+                "consumer.durable has {bytes} bytes, at most {} are allowed",
+                limits::NAME
+            ));
+        }
+        if backoff_s.len() > MOST_BACKOFFS {
+            let times = backoff_s.len();
+            return fail(format!(
+                "consumer.backoff_s has {times} times, at most {MOST_BACKOFFS} are allowed"
+            ));
+        }
         if *max_deliver == 0 {
             return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
         }
@@ -294,6 +319,8 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(unknown.contains("modle"), "{unknown}");
+        let backoff = format!("consumer = {{ backoff_s = {:?} }}", [1; 65]);
+        let durable = format!("consumer = {{ durable = '{}' }}", "d".repeat(65));
         for (text, word) in [
             ("worker = 'a.b'", "a.b"),
             ("agreement = 'exact'\nmargin = 0.5", "leave one out"),
@@ -303,6 +330,9 @@ mod tests {
             ("consumer = { max_deliver = 0 }", "max_deliver"),
             ("consumer = { ack_wait_s = 0 }", "ack_wait_s"),
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
+            (backoff.as_str(), "65 times"),
+            ("threads = 1025", "threads is 1025"),
+            (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
             let error = config.check().unwrap_err().to_string();

@@ -16,6 +16,8 @@ mod verifier;
 
 pub use config::{BatchSection, Config, ConsumerSection, Rule};
 pub use error::Error;
+#[doc(hidden)]
+pub use keyframe::picture;
 pub use model::FullModel;
 pub use run::{Summary, run, run_with};
 pub use verifier::{Fault, Verifier};

@@ -42,7 +42,7 @@ pub mod window;
 
 pub use model::ProviderChoice;
 pub use plugin::plugin_register_static;
-pub use sensor::SENSOR_MEDIA_TYPE;
+pub use sensor::{SENSOR_MEDIA_TYPE, check_names as check_channels};
 
 /// Media type of buffers that hold one encoded [`broker::FeatureWindow`] each.
 pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";

@@ -1,5 +1,8 @@
 //! What the sensor elements share: the format of their buffers, as it stands in caps.
 
+use broker::identity::excerpt;
+use broker::limits;
+
 /// Media type of buffers of numeric channels: whole rows of interleaved F32LE samples.
 pub const SENSOR_MEDIA_TYPE: &str = "application/x-msao-sensor";
 
@@ -7,6 +10,8 @@ pub const SENSOR_MEDIA_TYPE: &str = "application/x-msao-sensor";
 pub(crate) const MOST_CHANNELS: usize = 256;
 /// Highest rate of a stream in Hz.
 pub(crate) const MOST_RATE: u32 = 100_000;
+/// Longest line of a recording, and longest message of a row, in bytes.
+pub(crate) const MOST_ROW: usize = 64 * 1024;
 
 /// Channels and rate of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +76,11 @@ pub(crate) fn split_names(names: &str) -> Vec<String> {
         .collect()
 }
 
-/// Checks the names of a stream's channels; the error says what is wrong.
-pub(crate) fn check_names(names: &[String]) -> Result<(), String> {
+/// Checks the names of a stream's channels: 1 to 256, each once and of 1 to 64 bytes without comma, quote and backslash.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_names(names: &[String]) -> Result<(), String> {
     if names.is_empty() || names.len() > MOST_CHANNELS {
         let count = names.len();
         return Err(format!(
@@ -80,14 +88,15 @@ pub(crate) fn check_names(names: &[String]) -> Result<(), String> {
         ));
     }
     for (index, name) in names.iter().enumerate() {
-        let fits = (1..=64).contains(&name.len());
+        let shown = excerpt(name);
+        let fits = (1..=limits::NAME).contains(&name.len());
         if !fits || name.contains([',', '"', '\\']) || name.chars().any(char::is_control) {
             return Err(format!(
-                "`{name}` cannot name a channel: use 1 to 64 bytes without comma, quote and backslash"
+                "`{shown}` cannot name a channel: use 1 to 64 bytes without comma, quote and backslash"
             ));
         }
         if names[..index].contains(name) {
-            return Err(format!("two channels are named `{name}`: rename one"));
+            return Err(format!("two channels are named `{shown}`: rename one"));
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The JSON files of a model folder, read and checked, and the identity of its vision encoder.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -9,6 +10,19 @@ use sha2::{Digest, Sha256};
 
 use crate::error::RESTORE;
 use crate::{Error, Result};
+
+/// Longest JSON file of sizes and names, in bytes.
+const MOST_JSON: u64 = 1 << 20;
+/// Longest tokenizer, in bytes: those of large vocabularies have some 10 MB.
+const MOST_TOKENIZER: u64 = 64 << 20;
+/// Longest name, in bytes, as on the wire.
+const MOST_NAME: usize = 256;
+/// Longest default prompt, in bytes: a question.
+const MOST_PROMPT: usize = 4096;
+/// Most sensor channels.
+const MOST_CHANNELS: usize = 256;
+/// Highest rate of sensors, in Hz.
+const MOST_RATE: u32 = 100_000;
 
 /// File names in a model folder.
 pub mod files {
@@ -102,9 +116,15 @@ impl Config {
     /// [`Error::File`] if it is missing, is not JSON, lacks a key, or its values contradict each other.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(files::CONFIG);
-        let config: Self = read_json(&path)?;
+        Self::parse(&path, &read(&path, MOST_JSON)?)
+    }
+
+    /// Checks the bytes of such a file; `path` is what errors call it.
+    #[doc(hidden)]
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let config: Self = parse_json(path, bytes)?;
         match config.problem() {
-            Some(problem) => Err(Error::broken(&path, problem)),
+            Some(problem) => Err(Error::broken(path, problem)),
             None => Ok(config),
         }
     }
@@ -113,21 +133,43 @@ impl Config {
         if self.model_type != "msao" {
             return Some(format!(
                 "model_type is `{}`, expected `msao`",
-                self.model_type
+                excerpt(&self.model_type)
             ));
         }
+        // Their products fit a usize, and what a window may hold on the wire is not less.
         let sizes = [
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_key_value_heads", self.num_key_value_heads),
-            ("head_dim", self.head_dim),
-            ("vocab_size", self.vocab_size),
-            ("max_caption_tokens", self.max_caption_tokens),
-            ("image_tokens", self.image_tokens),
-            ("image_token_size", self.image_token_size),
+            ("hidden_size", self.hidden_size, 1 << 16),
+            ("num_hidden_layers", self.num_hidden_layers, 1 << 10),
+            ("num_key_value_heads", self.num_key_value_heads, 1 << 10),
+            ("head_dim", self.head_dim, 1 << 12),
+            ("vocab_size", self.vocab_size, 1 << 20),
+            ("max_caption_tokens", self.max_caption_tokens, 1 << 12),
+            ("image_tokens", self.image_tokens, 1 << 16),
+            ("image_token_size", self.image_token_size, 1 << 14),
         ];
-        if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 20).contains(size)) {
-            return Some(format!("{key} is {size}, expected 1 to {}", 1 << 20));
+        if let Some((key, size, most)) =
+            (sizes.iter()).find(|(_, size, most)| !(1..=*most).contains(size))
+        {
+            return Some(format!("{key} is {size}, expected 1 to {most}"));
+        }
+        let texts = [
+            ("name", &self.name, MOST_NAME),
+            ("default_prompt", &self.default_prompt, MOST_PROMPT),
+        ];
+        if let Some((key, text, most)) = texts.iter().find(|(_, text, most)| text.len() > *most) {
+            return Some(format!(
+                "{key} has {} bytes, expected at most {most}",
+                text.len()
+            ));
+        }
+        if let Some(problem) = self.vision_encoder.problem() {
+            return Some(format!("vision_encoder.{problem}"));
+        }
+        if self.suppress_tokens.len() > self.vocab_size {
+            let (found, size) = (self.suppress_tokens.len(), self.vocab_size);
+            return Some(format!(
+                "suppress_tokens has {found} ids, but the vocabulary {size}"
+            ));
         }
         let hops = [
             ("audio_encoder", &self.audio_encoder),
@@ -203,6 +245,24 @@ impl HopEncoder {
         if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 12).contains(size)) {
             return Some(format!("{key} is {size}, expected 1 to {}", 1 << 12));
         }
+        if self.channels.len() > MOST_CHANNELS {
+            return Some(format!(
+                "channels has {} names, expected at most {MOST_CHANNELS}",
+                self.channels.len()
+            ));
+        }
+        if let Some(name) = self.channels.iter().find(|name| name.len() > MOST_NAME) {
+            return Some(format!(
+                "channels has a name of {} bytes, expected at most {MOST_NAME}",
+                name.len()
+            ));
+        }
+        if let Some(rate) = self.rate.filter(|rate| !(1..=MOST_RATE).contains(rate)) {
+            return Some(format!("rate is {rate}, expected 1 to {MOST_RATE}"));
+        }
+        if let Some(problem) = self.encoder.problem() {
+            return Some(problem);
+        }
         if !self.tokens.is_multiple_of(self.columns) {
             return Some(format!(
                 "tokens is {}, no multiple of columns, {}",
@@ -224,6 +284,15 @@ pub struct EncoderId {
 }
 
 impl EncoderId {
+    fn problem(&self) -> Option<String> {
+        let texts = [("id", &self.id), ("sha256", &self.sha256)];
+        let (key, text) = texts.iter().find(|(_, text)| text.len() > MOST_NAME)?;
+        Some(format!(
+            "{key} has {} bytes, expected at most {MOST_NAME}",
+            text.len()
+        ))
+    }
+
     /// Hashes the encoder's `names` in `folder` and compares with what its `config.json` says under `key`.
     ///
     /// # Errors
@@ -231,7 +300,10 @@ impl EncoderId {
     pub(crate) fn check(&self, folder: &Path, key: &str, names: &[&str]) -> Result<()> {
         let mut hash = Sha256::new();
         for name in names {
-            hash.update(read(&folder.join(name))?);
+            let path = folder.join(name);
+            let unread = |error| Error::broken(&path, format!("cannot be read: {error}"));
+            let mut file = File::open(&path).map_err(unread)?;
+            io::copy(&mut file, &mut Hashed(&mut hash)).map_err(unread)?;
         }
         let found: String = (hash.finalize().iter())
             .map(|byte| format!("{byte:02x}"))
@@ -288,9 +360,15 @@ impl PreprocessorConfig {
     /// [`Error::File`] if it is missing, is not JSON, lacks a key, or asks for what this crate does not do.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(files::PREPROCESSOR);
-        let config: Self = read_json(&path)?;
+        Self::parse(&path, &read(&path, MOST_JSON)?)
+    }
+
+    /// Checks the bytes of such a file; `path` is what errors call it.
+    #[doc(hidden)]
+    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let config: Self = parse_json(path, bytes)?;
         match config.problem() {
-            Some(problem) => Err(Error::broken(&path, problem)),
+            Some(problem) => Err(Error::broken(path, problem)),
             None => Ok(config),
         }
     }
@@ -319,17 +397,52 @@ impl PreprocessorConfig {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::broken(path, format!("cannot be read: {error}")))
+/// What a hash is made of, as it is read.
+struct Hashed<'a>(&'a mut Sha256);
+
+impl io::Write for Hashed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read(path)?)
-        .map_err(|error| Error::file(path, format!("is not as expected: {error}"), RESTORE))
+/// The bytes of a tokenizer's file.
+pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
+    read(path, MOST_TOKENIZER)
+}
+
+/// The bytes of a file that has at most so many.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::broken(path, format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > most {
+        return Err(Error::broken(path, format!("has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let error = excerpt(&error.to_string());
+        Error::file(path, format!("is not as expected: {error}"), RESTORE)
+    })
+}
+
+/// At most 200 characters of `text`, for an error message about text that others wrote.
+fn excerpt(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
 
     use super::*;
@@ -399,12 +512,47 @@ mod tests {
             ("suppress_tokens", json!([2])),
             ("agreement_margin", json!(1.5)),
             ("tie_tolerance", json!(-1.0)),
+            ("num_key_value_heads", json!(1 << 20)),
+            ("max_caption_tokens", json!(4097)),
+            ("suppress_tokens", json!(vec![3; 17])),
+            ("name", json!("n".repeat(257))),
+            ("default_prompt", json!("p".repeat(4097))),
+            (
+                "vision_encoder",
+                json!({"id": "e".repeat(257), "sha256": "00"}),
+            ),
+            ("sensor_encoder", hop(json!(vec!["c"; 257]), 100)),
+            ("sensor_encoder", hop(json!(["c".repeat(257)]), 100)),
+            ("sensor_encoder", hop(json!(["c"]), 100_001)),
+            ("sensor_encoder", hop(json!(["c"]), 0)),
         ] {
             let mut config = config();
             config[key] = value;
             let error = load(&config).unwrap_err().to_string();
             assert!(error.contains(key), "{key}: {error}");
         }
+    }
+
+    fn hop(channels: Value, rate: u32) -> Value {
+        json!({
+            "id": "s", "sha256": "00", "tokens": 2, "columns": 2, "hops": 1,
+            "channels": channels, "rate": rate
+        })
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_not_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path().join(files::CONFIG)).unwrap();
+        let error = Config::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("more than 1048576 bytes"), "{error}");
+        let mut long = config();
+        long["model_type"] = json!({"x".repeat(9999): 1});
+        let error = load(&long).unwrap_err().to_string();
+        assert!(
+            error.contains("not as expected") && error.len() < 600,
+            "{error}"
+        );
     }
 
     #[test]

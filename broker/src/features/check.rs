@@ -1,16 +1,10 @@
 //! What a window may hold. Checked when it is written and when it is read.
 
 use super::{DraftReport, FeatureWindow, Modality, ModalityReport, Token};
-use crate::identity::{WindowId, excerpt, is_name};
-
-const MAX_STREAMS: usize = 64;
-const MAX_TOKENS: usize = 65_536;
-const MAX_CHANNELS: usize = 16_384;
-const MAX_DRAFT_TOKENS: usize = 4_096;
-const MAX_KEYFRAME: usize = 4 << 20;
-const MAX_FLAGS: usize = 32;
-const MAX_SHORT_TEXT: usize = 256;
-const MAX_TEXT: usize = 16_384;
+use crate::{
+    identity::{WindowId, excerpt, is_name},
+    limits,
+};
 
 /// A window holds a value that the schema does not allow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +38,10 @@ impl FeatureWindow {
             ));
         }
         let plan = self.plan.as_ref().map_or(0, String::len);
-        too_long("prompt", self.prompt.len(), MAX_TEXT)
-            .or_else(|| too_long("plan", plan, MAX_TEXT))
-            .or_else(|| too_long("modalities", self.modalities.len(), MAX_STREAMS))
-            .or_else(|| too_long("flags", self.flags.len(), MAX_FLAGS))
+        too_long("prompt", self.prompt.len(), limits::TEXT)
+            .or_else(|| too_long("plan", plan, limits::TEXT))
+            .or_else(|| too_long("modalities", self.modalities.len(), limits::STREAMS))
+            .or_else(|| too_long("flags", self.flags.len(), limits::FLAGS))
             .or_else(|| self.flags.iter().find_map(|flag| not_a_name("flag", flag)))
             .or_else(|| self.modalities.iter().find_map(report_violation))
             .or_else(|| self.draft.as_ref().and_then(draft_violation))
@@ -63,7 +57,7 @@ impl FeatureWindow {
         if self.tokens.iter().any(|t| t.modality == Modality::Video) {
             return Some("it has a keyframe and video tokens: send either".to_owned());
         }
-        too_long("keyframe", jpeg.len(), MAX_KEYFRAME)
+        too_long("keyframe", jpeg.len(), limits::KEYFRAME)
     }
 
     fn tokens_violation(&self) -> Option<String> {
@@ -75,8 +69,8 @@ impl FeatureWindow {
             let (tokens, possible) = (self.tokens.len(), self.tokens_possible);
             return Some(format!("{tokens} tokens of {possible} possible"));
         }
-        too_long("tokens", self.tokens.len(), MAX_TOKENS)
-            .or_else(|| too_long("feature", channels, MAX_CHANNELS))
+        too_long("tokens", self.tokens.len(), limits::TOKENS)
+            .or_else(|| too_long("feature", channels, limits::CHANNELS))
             .or_else(|| {
                 self.tokens
                     .iter()
@@ -108,12 +102,12 @@ impl FeatureWindow {
 
 fn report_violation(report: &ModalityReport) -> Option<String> {
     not_a_name("stream", &report.stream)
-        .or_else(|| too_long("encoder", report.encoder.len(), MAX_SHORT_TEXT))
+        .or_else(|| too_long("encoder", report.encoder.len(), limits::SHORT_TEXT))
         .or_else(|| {
             too_long(
                 "encoder_sha256",
                 report.encoder_sha256.len(),
-                MAX_SHORT_TEXT,
+                limits::SHORT_TEXT,
             )
         })
         .or_else(|| not_a_share("rho", report.rho))
@@ -132,14 +126,15 @@ fn draft_violation(draft: &DraftReport) -> Option<String> {
     if let Some(logprob) = draft.logprobs.iter().find(|logprob| !logprob.is_finite()) {
         return Some(format!("a log-probability of {logprob}"));
     }
-    too_long("draft text", draft.text.len(), MAX_TEXT)
-        .or_else(|| too_long("draft token_ids", tokens, MAX_DRAFT_TOKENS))
-        .or_else(|| too_long("draft model", draft.model.len(), MAX_SHORT_TEXT))
+    too_long("draft text", draft.text.len(), limits::TEXT)
+        .or_else(|| too_long("draft token_ids", tokens, limits::DRAFT_TOKENS))
+        .or_else(|| too_long("draft model", draft.model.len(), limits::SHORT_TEXT))
         .or_else(|| not_a_share("confidence", draft.confidence))
 }
 
-fn too_long(field: &str, len: usize, max: usize) -> Option<String> {
-    (len > max).then(|| format!("{field} has length {len}, at most {max} is allowed"))
+fn too_long(field: &'static str, len: usize, max: usize) -> Option<String> {
+    let checked = limits::check(field, len, max);
+    checked.err().map(|error| error.to_string())
 }
 
 fn not_a_name(field: &str, value: &str) -> Option<String> {

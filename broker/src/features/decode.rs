@@ -10,7 +10,10 @@ use arrow_array::{
 use arrow_schema::DataType;
 
 use super::{DraftReport, Error, FeatureWindow, ModalityReport, Token, frame};
-use crate::identity::{WindowId, parse_epoch};
+use crate::{
+    identity::{WindowId, parse_epoch},
+    limits,
+};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
     let batch = frame::read(bytes)?;
@@ -19,7 +22,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
         parent: &batch,
     };
     let epoch = row.text("epoch")?.value(0);
-    let tokens = row.list("tokens")?;
+    let tokens = row.list("tokens", limits::TOKENS)?;
     Ok(FeatureWindow {
         id: WindowId {
             rig: parse("rig", row.text("rig")?.value(0))?,
@@ -34,14 +37,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
         prompt: row.text("prompt")?.value(0).to_owned(),
         decision: parse("decision", row.text("decision")?.value(0))?,
         plan: row.optional_text("plan")?,
-        modalities: modalities(&row.list("modalities")?)?,
+        modalities: modalities(&row.list("modalities", limits::STREAMS)?)?,
         draft: draft(row.array::<StructArray>("draft")?)?,
         tokens: self::tokens(&tokens)?,
         keyframe: row.bytes("keyframe")?,
         tokens_possible: row.number::<UInt32Type>("tokens_possible")?,
         frames_in: row.number::<UInt32Type>("frames_in")?,
         frames_kept: row.number::<UInt32Type>("frames_kept")?,
-        flags: strings("flags", &row.list("flags")?)?,
+        flags: strings("flags", &row.list("flags", limits::FLAGS)?)?,
         closed_utc_ns: row.number::<TimestampNanosecondType>("closed_utc")?,
         drafted_utc_ns: row.number::<TimestampNanosecondType>("drafted_utc")?,
     })
@@ -85,8 +88,8 @@ fn draft(draft: &StructArray) -> Result<Option<DraftReport>, Error> {
         prefix: "draft.",
         parent: draft,
     };
-    let token_ids = columns.list("token_ids")?;
-    let logprobs = columns.list("logprobs")?;
+    let token_ids = columns.list("token_ids", limits::DRAFT_TOKENS)?;
+    let logprobs = columns.list("logprobs", limits::DRAFT_TOKENS + 1)?;
     Ok(Some(DraftReport {
         text: columns.text("text")?.value(0).to_owned(),
         token_ids: cast::<PrimitiveArray<UInt32Type>>("draft.token_ids", &token_ids)?
@@ -200,9 +203,11 @@ impl<'a, P: Parent> Columns<'a, P> {
         Ok(self.array::<PrimitiveArray<T>>(name)?.value(0))
     }
 
-    /// The items of the list in the one row.
-    fn list(&self, name: &str) -> Result<ArrayRef, Error> {
+    /// The items of the list in the one row, at most `max`.
+    fn list(&self, name: &'static str, max: usize) -> Result<ArrayRef, Error> {
         let items = self.array::<ListArray>(name)?.value(0);
+        limits::check(name, items.len(), max)
+            .map_err(|error| Error::Malformed(format!("column {}{error}", self.prefix)))?;
         if items.null_count() > 0 {
             return Err(Error::Malformed(format!(
                 "column '{}{name}' holds null items",

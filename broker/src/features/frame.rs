@@ -1,6 +1,6 @@
 //! The framing of an Arrow IPC stream, checked before Arrow decodes it: every length and offset
-//! lies within the message, and only types that the schema uses occur, so that hostile bytes can
-//! neither allocate without bound nor reach code that trusts its input.
+//! lies within the message, no two arrays share bytes, and only types that the schema uses occur, so
+//! that hostile bytes can neither allocate without bound nor reach code that trusts its input.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,13 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::{
     FieldNode, Message, MessageHeader, convert::try_fb_to_schema, reader::RecordBatchDecoder,
-    root_as_message,
+    root_as_message_with_opts,
 };
 use arrow_schema::{DataType, Fields, Schema, SchemaRef};
+use flatbuffers::VerifierOptions;
 
 use super::{Error, SCHEMA, SCHEMA_KEY};
+use crate::limits;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
 /// Schemas of more bytes are not kept; ours has some 3,000.
@@ -23,6 +25,7 @@ const LONGEST_KEPT: usize = 16 * 1024;
 
 /// The record batch of a stream that holds one schema, one batch and the end mark.
 pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
+    bounded("the message", bytes.len(), limits::MESSAGE)?;
     let (header, rest) = frame(bytes)?;
     let schema = known_schema(header)?;
 
@@ -47,6 +50,10 @@ fn malformed(reason: impl Into<String>) -> Error {
     Error::Malformed(reason.into())
 }
 
+fn bounded(what: &'static str, len: usize, max: usize) -> Result<(), Error> {
+    limits::check(what, len, max).map_err(|error| malformed(error.to_string()))
+}
+
 /// A frame's flatbuffer and what follows it.
 fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let cut = || malformed("it is cut short");
@@ -57,12 +64,22 @@ fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     }
     match u32::from_le_bytes(*len) {
         0 => Err(malformed("the stream ends before its record batch")),
-        len => rest.split_at_checked(len as usize).ok_or_else(cut),
+        len => {
+            bounded("a message header", len as usize, limits::ARROW_HEADER)?;
+            rest.split_at_checked(len as usize).ok_or_else(cut)
+        }
     }
 }
 
 fn message(flatbuffer: &[u8]) -> Result<Message<'_>, Error> {
-    root_as_message(flatbuffer).map_err(|_| malformed("a message header is corrupt"))
+    // What is pointed at more than once is read as often: the sizes are those of what is read.
+    let options = VerifierOptions {
+        max_tables: limits::ARROW_TABLES,
+        max_apparent_size: 4 * limits::ARROW_HEADER,
+        ..VerifierOptions::default()
+    };
+    root_as_message_with_opts(&options, flatbuffer)
+        .map_err(|_| malformed("a message header is corrupt"))
 }
 
 /// The schema in `header`. Windows of a rig have the same one: the last is kept, and read once.
@@ -137,6 +154,7 @@ fn batch(message: &Message<'_>, schema: SchemaRef, body: &[u8]) -> Result<Record
         nodes: table.nodes().into_iter().flatten(),
         buffers: table.buffers().into_iter().flatten(),
         body_len: body.len() as i64,
+        taken: 0,
     }
     .check(schema.fields())?;
     if table.length() != 1 {
@@ -144,7 +162,8 @@ fn batch(message: &Message<'_>, schema: SchemaRef, body: &[u8]) -> Result<Record
     }
     let (body, dictionaries, version) = (Buffer::from(body), HashMap::new(), message.version());
     let decoder = RecordBatchDecoder::try_new(&body, table, schema, &dictionaries, &version)?;
-    Ok(decoder.read_record_batch()?)
+    // Otherwise Arrow copies what is not aligned.
+    Ok(decoder.with_require_alignment(true).read_record_batch()?)
 }
 
 /// The arrays and buffers that a record batch claims to have, in the order of its columns.
@@ -152,6 +171,8 @@ struct Layout<N, B> {
     nodes: N,
     buffers: B,
     body_len: i64,
+    /// Where the last buffer ends.
+    taken: i64,
 }
 
 impl<'a, N, B> Layout<N, B>
@@ -198,22 +219,28 @@ where
         }
     }
 
-    /// The next buffer lies within the message and holds whole items of `width` bytes.
+    /// The next buffer lies within the message, behind those before it, and holds whole items of `width` bytes.
     fn buffer(&mut self, width: i64) -> Result<(), Error> {
         let buffer = self
             .buffers
             .next()
             .ok_or_else(|| malformed("its record batch lacks a buffer"))?;
         let (offset, len) = (buffer.offset(), buffer.length());
-        let within = offset >= 0
-            && len >= 0
-            && offset
-                .checked_add(len)
-                .is_some_and(|end| end <= self.body_len);
-        if within && len % width == 0 {
-            Ok(())
-        } else {
-            Err(malformed("a buffer lies outside the message"))
+        let outside = || malformed("a buffer lies outside the message");
+        if offset < 0 || len < 0 || len % width != 0 {
+            return Err(outside());
         }
+        let end = offset.checked_add(len).ok_or_else(outside)?;
+        if end > self.body_len {
+            return Err(outside());
+        }
+        // An empty one takes nothing, wherever it is said to be.
+        if len > 0 {
+            if offset < self.taken {
+                return Err(malformed("two of its buffers share bytes"));
+            }
+            self.taken = end;
+        }
+        Ok(())
     }
 }

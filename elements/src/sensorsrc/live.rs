@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use broker::Connection;
+use broker::identity::excerpt;
 use futures::StreamExt;
 use serde::Deserialize;
 use tokio::runtime::Runtime;
@@ -13,6 +14,7 @@ use super::packer::Packer;
 use super::resample::{Resampler, Row};
 use crate::lock;
 use crate::nats;
+use crate::sensor::MOST_ROW;
 
 /// Most rows that wait; a newer one takes the place of the oldest.
 const MOST_WAITING: usize = 1024;
@@ -37,7 +39,11 @@ struct Message {
 }
 
 /// Reads a message: JSON, or else one F32LE value a channel.
-fn parse(payload: &[u8], channels: usize) -> Result<(Option<f64>, Vec<f32>), String> {
+pub(super) fn parse(payload: &[u8], channels: usize) -> Result<(Option<f64>, Vec<f32>), String> {
+    if payload.len() > MOST_ROW {
+        let found = payload.len();
+        return Err(format!("{found} bytes: a row has at most {MOST_ROW}"));
+    }
     let (time, values): (_, Vec<f32>) = match serde_json::from_slice::<Message>(payload) {
         Ok(Message { time, values }) => {
             let values = values.into_iter().map(|value| value.unwrap_or(f32::NAN));
@@ -54,6 +60,7 @@ fn parse(payload: &[u8], channels: usize) -> Result<(Option<f64>, Vec<f32>), Str
         }
         Err(error) => {
             let (found, expected) = (payload.len(), channels * 4);
+            let error = excerpt(&error.to_string());
             return Err(format!(
                 "{found} bytes are neither {{\"time\": seconds, \"values\": [...]}} ({error}) nor a row of {expected} bytes"
             ));
@@ -313,9 +320,17 @@ mod tests {
             (b"1,2", "nor a row of 8 bytes"),
             (b"", "0 bytes are neither"),
             (&[0, 0, 128, 127, 0, 0, 0, 0], "not finite"),
+            (
+                &[b' '; MOST_ROW + 1],
+                "65537 bytes: a row has at most 65536",
+            ),
+            (
+                format!("{{\"values\":\"{}\"}}", "x".repeat(9999)).as_bytes(),
+                "neither",
+            ),
         ] {
             let error = parse(payload, 2).unwrap_err();
-            assert!(error.contains(expected), "{error}");
+            assert!(error.contains(expected) && error.len() < 300, "{error}");
         }
     }
 

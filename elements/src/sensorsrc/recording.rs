@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use broker::identity::excerpt;
 use csv::{ReaderBuilder, StringRecord, Trim};
 
 use super::resample::Row;
-use crate::sensor::check_names;
+use crate::sensor::{MOST_ROW, check_names};
 
-/// Longest line that is read.
-const MOST_BYTES: u64 = 64 * 1024;
 /// Longest time between two rows, in seconds: more is a fault of the clock.
 const MOST_GAP: f64 = 3600.0;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -36,9 +35,9 @@ pub(super) enum Error {
 
 /// A file that is read row by row.
 #[derive(Debug)]
-pub(super) struct Recording {
+pub(super) struct Recording<R = BufReader<File>> {
     path: PathBuf,
-    reader: BufReader<File>,
+    reader: R,
     header: StringRecord,
     /// Of each channel its column and name.
     channels: Vec<(usize, String)>,
@@ -56,9 +55,16 @@ impl Recording {
             error,
         };
         let file = File::open(path).map_err(fail)?;
+        Self::read(path, BufReader::new(file), wanted)
+    }
+}
+
+impl<R: BufRead + Seek> Recording<R> {
+    /// Reads the header. `path`: what errors call it.
+    pub fn read(path: &Path, reader: R, wanted: Option<&[String]>) -> Result<Self, Error> {
         let mut recording = Self {
             path: path.to_owned(),
-            reader: BufReader::new(file),
+            reader,
             header: StringRecord::new(),
             channels: Vec::new(),
             line: 0,
@@ -71,7 +77,8 @@ impl Recording {
         let first = cells.next().unwrap_or_default();
         if first != "time" {
             return Err(recording.wrong(&format!(
-                "the first column is `{first}`: it must be `time`, in seconds"
+                "the first column is `{}`: it must be `time`, in seconds",
+                excerpt(&first)
             )));
         }
         let names: Vec<String> = cells.collect();
@@ -79,7 +86,8 @@ impl Recording {
         let column = |name: &String| {
             let index = names.iter().position(|found| found == name);
             let missing = || {
-                let there = names.join(",");
+                let there = excerpt(&names.join(","));
+                let name = excerpt(name);
                 recording.wrong(&format!(
                     "there is no channel `{name}`: the file has {there}"
                 ))
@@ -115,6 +123,7 @@ impl Recording {
         let text = cells.get(0).unwrap_or_default();
         let time: f64 = text.parse().unwrap_or(f64::NAN);
         if !time.is_finite() {
+            let text = excerpt(text);
             return Err(self.wrong(&format!("the time `{text}` is not a number of seconds")));
         }
         let (first, last) = self.times.unwrap_or((time, time));
@@ -132,6 +141,7 @@ impl Recording {
         let value = |(column, name): &(usize, String)| {
             let text = cells.get(*column).unwrap_or_default();
             let wrong = || {
+                let text = excerpt(text);
                 self.wrong(&format!(
                     "`{text}` in column `{name}` is not a number: leave the cell of a missing value empty"
                 ))
@@ -164,7 +174,7 @@ impl Recording {
     fn cells(&mut self) -> Result<Option<StringRecord>, Error> {
         loop {
             let mut line = Vec::new();
-            let mut reader = (&mut self.reader).take(MOST_BYTES + 1);
+            let mut reader = (&mut self.reader).take(MOST_ROW as u64 + 1);
             if let Err(error) = reader.read_until(b'\n', &mut line) {
                 let path = self.path.clone();
                 return Err(Error::File { path, error });
@@ -173,7 +183,7 @@ impl Recording {
                 return Ok(None);
             }
             self.line += 1;
-            if line.len() as u64 > MOST_BYTES {
+            if line.len() > MOST_ROW {
                 return Err(self.wrong("the line is longer than 64 KiB: is this a CSV file?"));
             }
             let marked = line
@@ -261,6 +271,12 @@ mod tests {
     #[test]
     fn errors_name_the_line_and_the_mend() {
         let long = format!("time,a\n0,{}\n", "1".repeat(70_000));
+        let ones = "1".repeat(60_000);
+        let wide = format!("{ones},a\n0,1\n");
+        let (late, odd) = (
+            format!("time,a\nx{ones},1\n"),
+            format!("time,a\n0,x{ones}\n"),
+        );
         for (text, expected) in [
             ("", "is empty: the first line must be `time,CHANNEL,...`"),
             ("time,a\n", "there is no row after the header"),
@@ -292,9 +308,13 @@ mod tests {
                 "line 3: the time jumps from 1 to 1000000000",
             ),
             (long.as_str(), "line 2: the line is longer than 64 KiB"),
+            (wide.as_str(), "line 1: the first column is `1111"),
+            (late.as_str(), "line 2: the time `x111"),
+            (odd.as_str(), "line 2: `x111"),
         ] {
             let error = rows(text, None).unwrap_err();
-            assert!(error.contains(expected), "{text:?}: {error}");
+            assert!(error.contains(expected), "{expected}: {error}");
+            assert!(error.len() < 400, "{expected}: {} bytes", error.len());
         }
         let error = rows(b"time,a\n0,\xff\n", None).unwrap_err();
         assert!(error.contains("line 2: the line is not UTF-8"), "{error}");

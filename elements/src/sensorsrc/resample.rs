@@ -52,8 +52,10 @@ impl Resampler {
         let Some(latest) = &self.latest else {
             return false;
         };
-        let at = self.origin + length(self.given, self.rate).nseconds();
-        if at > latest.at + TOLERANCE {
+        let at = self
+            .origin
+            .saturating_add(length(self.given, self.rate).nseconds());
+        if at > latest.at.saturating_add(TOLERANCE) {
             return false;
         }
         match &self.before {

@@ -4,13 +4,15 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use broker::ask::LONGEST_QUESTION;
-use broker::{ConnectConfig, Modality, OnFull, Rig};
+use broker::{ConnectConfig, Modality, OnFull, Rig, limits};
 use mllm::Provider;
 use serde::Deserialize;
 
 use super::launch::Stream;
 use super::streams::{Audio, Sensor, Video};
+
+/// Most standing prompts: each costs a pass of the model.
+const MOST_PROMPTS: usize = 64;
 
 /// An edge: the rig's streams, what is kept of them, and where it goes.
 #[derive(Clone, Debug, Deserialize)]
@@ -244,13 +246,31 @@ impl Config {
             self.video.len() + self.audio.len() + self.sensor.len() > 0,
             "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
         );
+        let streams = self.video.len() + self.audio.len() + self.sensor.len();
+        ensure!(
+            streams <= limits::STREAMS,
+            "the rig has {streams} streams; it may have {}",
+            limits::STREAMS
+        );
+        let prompt = self.prompt.as_ref().map_or(0, String::len);
+        ensure!(
+            prompt <= limits::QUESTION,
+            "prompt has {prompt} bytes; it has at most {}",
+            limits::QUESTION
+        );
+        ensure!(
+            self.prompts.len() <= MOST_PROMPTS,
+            "there are {} prompts; at most {MOST_PROMPTS} can stand",
+            self.prompts.len()
+        );
         number("ask.sure", Some(self.ask.sure), 0.0, 2.0)?;
         ensure!(self.ask.every >= 1, "ask.every is 0; it is at least 1");
         for prompt in &self.prompts {
             ensure!(
-                (1..=LONGEST_QUESTION).contains(&prompt.len()),
-                "one of prompts has {} bytes; it has 1 to {LONGEST_QUESTION}",
-                prompt.len()
+                (1..=limits::QUESTION).contains(&prompt.len()),
+                "one of prompts has {} bytes; it has 1 to {}",
+                prompt.len(),
+                limits::QUESTION
             );
         }
         self.video.iter().try_for_each(Video::check)?;

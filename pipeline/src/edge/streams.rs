@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use serde::Deserialize;
 
 use super::config::Gate;
@@ -168,11 +168,8 @@ impl Sensor {
             );
         }
         if let Some(channels) = &self.channels {
-            let fits = |name: &String| !name.is_empty() && !name.contains([',', '"', '\\']);
-            ensure!(
-                !channels.is_empty() && channels.iter().all(fits),
-                "sensor.channels is {channels:?}: name at least one, without comma, quote and backslash"
-            );
+            gstmsao::check_channels(channels)
+                .map_err(|problem| anyhow!("sensor.channels: {problem}"))?;
         }
         self.gate.check("sensor.gate")
     }

@@ -1,0 +1,6 @@
+//! The target `sensor_message` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    msao_fuzz::run("sensor_message", bytes);
+});

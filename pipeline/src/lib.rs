@@ -1,0 +1,108 @@
+//! The `msao` program: an edge, a cloud worker, and what shows and checks them.
+
+mod ask;
+#[cfg(feature = "edge")]
+mod bench;
+mod captions;
+mod cloud;
+mod config;
+mod dead;
+#[cfg(feature = "edge")]
+mod demo;
+mod doctor;
+#[cfg(feature = "edge")]
+mod edge;
+mod explain;
+mod leaf;
+mod nats;
+mod nats_server;
+mod output;
+mod shutdown;
+mod watch;
+
+use std::process::ExitCode;
+
+#[doc(hidden)]
+pub use config::parse as parse_config;
+#[cfg(feature = "edge")]
+#[doc(hidden)]
+pub use edge::Config as EdgeConfig;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
+#[derive(Parser)]
+#[command(name = "msao", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Caption the streams of a rig and publish features and drafts.
+    #[cfg(feature = "edge")]
+    Edge(edge::Arguments),
+    /// Verify drafts with the full model and publish final captions.
+    Cloud(cloud::Arguments),
+    /// Show captions as they come.
+    Watch(watch::Arguments),
+    /// Ask a rig about what it senses now: its edge answers at once, and the cloud after it.
+    Ask(ask::Arguments),
+    /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
+    Explain(explain::Arguments),
+    /// List, show and replay messages that could not be handled.
+    Dead(dead::Arguments),
+    /// Have the hub take in what an edge box with a server of its own stores.
+    Leaf(leaf::Arguments),
+    #[cfg(feature = "edge")]
+    /// Run all of it on one video: broker, cloud and edge, and a summary.
+    Demo(demo::Arguments),
+    /// Measure what MSAO gains against other ways.
+    #[cfg(feature = "edge")]
+    Bench(bench::Arguments),
+    /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
+    Doctor(doctor::Arguments),
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_env("MSAO_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,pipeline=info,cloud_sink=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match Cli::parse().command {
+        #[cfg(feature = "edge")]
+        Command::Edge(arguments) => edge::run(&arguments),
+        Command::Cloud(arguments) => cloud::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+        Command::Ask(arguments) => ask::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Dead(arguments) => dead::run(&arguments),
+        Command::Leaf(arguments) => leaf::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Demo(arguments) => demo::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_has_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("msao: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The runtime that a command runs in.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
