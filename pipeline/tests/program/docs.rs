@@ -31,7 +31,7 @@ fn gst_launch_lines_run() {
         for line in commands(page, "gst-launch-1.0") {
             let here = line.replace("nats://127.0.0.1:4222", &server.url());
             let output = Command::new("sh")
-                .args(["-c", &format!("timeout 120 {here}")])
+                .args(["-c", &format!("timeout 300 {here}")])
                 .current_dir(work.path())
                 .env("GST_PLUGIN_PATH", folder.path())
                 .env("GST_REGISTRY", folder.path().join("registry.bin"))

@@ -29,7 +29,7 @@ struct Windows {
 impl Windows {
     /// The streams that the next window has something of.
     async fn next(&mut self) -> BTreeSet<String> {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             if let Ok(stream) = self
                 .connection
@@ -53,7 +53,7 @@ impl Windows {
 
     /// Waits until the camera is in them, or is not, for three in a row; the file is in each.
     async fn until_camera(&mut self, there: bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         let mut in_a_row = 0;
         while in_a_row < 3 {
             let streams = self.next().await;
