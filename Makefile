@@ -39,7 +39,7 @@ deny: ## licences, sources and known faults of all dependencies; CHECKS="license
 fuzz: setup ## what reads bytes from outside, on bytes that libFuzzer makes up; TARGET=features for one, SECONDS=60 for each
 	test -x .cache/bin/cargo-fuzz || cargo install cargo-fuzz --version $(CARGO_FUZZ) --locked --root .cache
 	for target in $(or $(TARGET),$(notdir $(wildcard fuzz/corpus/*))); do mkdir -p ".cache/fuzz/$$target" && \
-		PATH="$$PWD/.cache/bin:$$PATH" cargo +nightly fuzz run --features libfuzzer "$$target" ".cache/fuzz/$$target" "fuzz/corpus/$$target" -- \
+		PATH="$$PWD/.cache/bin:$$PATH" cargo +nightly fuzz run --features libfuzzer --target-dir target/fuzz "$$target" ".cache/fuzz/$$target" "fuzz/corpus/$$target" -- \
 		-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -max_len=16384 || exit; done
 
 bench: build bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs

@@ -7,8 +7,6 @@ pub const MESSAGE: usize = 64 << 20;
 pub const JSON: usize = 256 << 10;
 /// Longest header of a part of an Arrow stream, in bytes; ours have some 2,500.
 pub const ARROW_HEADER: usize = 64 << 10;
-/// Most tables in such a header, however often one is pointed at; a schema has some four a column.
-pub const ARROW_TABLES: usize = 4_096;
 /// Most streams of a window.
 pub const STREAMS: usize = 64;
 /// Most tokens of a window.

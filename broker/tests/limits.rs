@@ -97,12 +97,9 @@ fn columns_that_share_bytes_or_are_not_aligned_are_refused() {
     refused(&moved(&bytes, 4, same), "two of its buffers share bytes");
     let all = |_: &[(i64, i64)]| (0, 1 << 60);
     refused(&moved(&bytes, 4, all), "lies outside the message");
-    let odd = |places: &[(i64, i64)]| (places[7].0 + 1, places[7].1 - 1);
-    let error = FeatureWindow::decode(&moved(&bytes, 7, odd)).unwrap_err();
-    assert!(
-        error.to_string().contains("not a features message"),
-        "{error}"
-    );
+    // Into the padding of the text before it.
+    let odd = |places: &[(i64, i64)]| (places[7].0 - 4, places[7].1);
+    refused(&moved(&bytes, 7, odd), "align");
 }
 
 #[test]
@@ -248,5 +245,38 @@ fn questions_and_answers_are_bounded() {
         let error = ask::read_answer(&with(&answer, field, value)).unwrap_err();
         let error = error.to_string();
         assert!(error.contains(word) && error.len() < 300, "{word}: {error}");
+    }
+}
+
+#[test]
+fn the_page_tells_the_limits() {
+    let page = include_str!("../../docs/wire.md");
+    let limits = page.split("## Limits").nth(1).unwrap();
+    let limits = limits.split("\n## ").next().unwrap();
+    let kib = |bytes: usize| format!("{} KiB", bytes >> 10);
+    let mib = |bytes: usize| format!("{} MiB", bytes >> 20);
+    let thousands = |n: usize| match n {
+        0..1000 => n.to_string(),
+        _ => format!("{},{:03}", n / 1000, n % 1000),
+    };
+    for (row, value) in [
+        ("a message of features", mib(limits::MESSAGE)),
+        ("a JSON message", kib(JSON)),
+        ("the header of the schema", kib(limits::ARROW_HEADER)),
+        ("streams of a window", thousands(STREAMS)),
+        ("tokens of a window", thousands(limits::TOKENS)),
+        ("tokens of a window", thousands(limits::CHANNELS)),
+        ("draft tokens", thousands(limits::DRAFT_TOKENS)),
+        ("flags of a window", thousands(limits::FLAGS)),
+        ("a keyframe", mib(limits::KEYFRAME)),
+        ("a keyframe", thousands(limits::KEYFRAME_SIDE as usize)),
+        ("prompt, draft, text", kib(TEXT)),
+        ("a question", kib(limits::QUESTION)),
+        ("the name of a model", format!("{SHORT_TEXT} bytes")),
+        ("the name of a rig", format!("{} bytes", limits::NAME)),
+    ] {
+        let row = format!("| {row}");
+        let line = limits.lines().find(|line| line.starts_with(&row)).unwrap();
+        assert!(line.contains(&value), "{value}: {line}");
     }
 }

@@ -74,7 +74,6 @@ fn frame(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 fn message(flatbuffer: &[u8]) -> Result<Message<'_>, Error> {
     // What is pointed at more than once is read as often: the sizes are those of what is read.
     let options = VerifierOptions {
-        max_tables: limits::ARROW_TABLES,
         max_apparent_size: 4 * limits::ARROW_HEADER,
         ..VerifierOptions::default()
     };
