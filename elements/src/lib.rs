@@ -69,6 +69,33 @@ fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     captionsrc::register(plugin)
 }
 
+/// The pads of an element with one way in and one way out.
+fn in_and_out(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
+    [
+        ("sink", gst::PadDirection::Sink),
+        ("src", gst::PadDirection::Src),
+    ]
+    .into_iter()
+    .filter_map(|(name, direction)| {
+        gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
+    })
+    .collect()
+}
+
+/// Answers an element upstream that asks how to allocate what passes through in place: as downstream would have it.
+fn allocate_as_downstream(
+    element: &impl IsA<gst_base::BaseTransform>,
+    query: &mut gst::query::Allocation,
+) -> Result<(), gst::LoggableError> {
+    if element.src_pad().peer_query(query) {
+        return Ok(());
+    }
+    Err(gst::loggable_error!(
+        gst::CAT_RUST,
+        "nobody downstream says how to allocate"
+    ))
+}
+
 /// The running time of a buffer that the element is handling.
 fn running_time(
     element: &impl IsA<gst_base::BaseTransform>,

@@ -496,3 +496,15 @@ fn questions_are_about_the_latest_window_and_only_of_what_tells() {
     assert!(again.has_field("window"));
     assert!(long.get::<String>("error").unwrap().contains("prompt"));
 }
+
+#[test]
+fn after_a_flush_there_is_no_latest_window_to_ask_about() {
+    let mut sensing = sensing(&[]);
+    let window = sensing.window(0);
+    sensing.push(&window);
+    assert!(ask(&sensing.element, "what is heard ?").has_field("window"));
+    sensing.harness.push_event(gst::event::FlushStart::new());
+    sensing.harness.push_event(gst::event::FlushStop::new(true));
+    let error = ask(&sensing.element, "what is heard ?").get::<String>("error");
+    assert!(error.unwrap().contains("window"));
+}

@@ -279,3 +279,18 @@ fn the_meta_survives_copies() {
     MasMeta::put_all(bare.get_mut().unwrap(), Vec::new());
     assert!(bare.meta::<MasMeta>().is_none() && MasMeta::all(&bare).is_empty());
 }
+
+#[test]
+fn after_a_flush_the_first_buffer_goes_on_as_the_first_of_all_did_and_counts_go_on() {
+    let (mut harness, element) = gate(&[("min-interval", "10000000000")]);
+    let mut camera = Camera::new();
+    harness.push(frames(&mut camera, 0, true)).unwrap();
+    harness.push(frames(&mut camera, 100, false)).unwrap();
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    harness.push_event(gst::event::Segment::new(&segment));
+    harness.push(frames(&mut camera, 100, false)).unwrap();
+    harness.push(frames(&mut camera, 200, false)).unwrap();
+    assert_eq!(counts(&element, ["in", "kept", "too-soon"]), [4, 2, 2]);
+}

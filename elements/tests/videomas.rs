@@ -249,3 +249,18 @@ fn what_stands_for_no_time_is_refused() {
     let element = gst::parse::launch(&format!("msaovideomas heartbeat={}", u64::MAX)).unwrap();
     assert_eq!(element.property::<u64>("heartbeat"), 2_000_000_000);
 }
+
+#[test]
+fn the_first_frame_after_a_flush_is_probed_and_what_was_sent_stays_sent() {
+    let mut fixture = videomas(VideoFormat::I420);
+    fixture.picture(16, 0).mark_sent(0..49);
+    assert!(!fixture.picture(16, 100).probed);
+    let harness = &mut fixture.harness;
+    harness.push_event(gst::event::FlushStart::new());
+    harness.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    harness.push_event(gst::event::Segment::new(&segment));
+    let after = fixture.picture(16, 200);
+    assert_eq!((after.probed, after.frame), (true, 2));
+    assert_eq!(after.measurement.mas.mas, 1.0);
+}

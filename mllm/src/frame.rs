@@ -9,14 +9,18 @@ pub enum Format {
     I420,
     /// Two planes: Y, then U and V interleaved at half the size each way, rounded up.
     Nv12,
+    /// One plane: two pixels as Y, U, Y, V, chroma at half the width, rounded up.
+    Yuy2,
     /// One plane of luma.
     Gray8,
     /// One plane: R, G, B.
     Rgb,
     /// One plane: B, G, R.
     Bgr,
-    /// One plane: R, G, B and alpha, which is ignored.
+    /// One plane: R, G, B and alpha or nothing, which is ignored.
     Rgba,
+    /// One plane: B, G, R and alpha or nothing, which is ignored.
+    Bgra,
 }
 
 impl Format {
@@ -25,19 +29,20 @@ impl Format {
         match self {
             Self::I420 => 3,
             Self::Nv12 => 2,
-            Self::Gray8 | Self::Rgb | Self::Bgr | Self::Rgba => 1,
+            Self::Yuy2 | Self::Gray8 | Self::Rgb | Self::Bgr | Self::Rgba | Self::Bgra => 1,
         }
     }
 
-    /// Width and height in samples, and bytes a sample, of plane `index` of a `width` x `height` frame.
+    /// Width and height in samples (of YUY2: pairs of pixels), and bytes a sample, of plane `index` of a `width` x `height` frame.
     pub(crate) fn plane(self, index: usize, width: u32, height: u32) -> (u32, u32, usize) {
         let half = (width.div_ceil(2), height.div_ceil(2));
         match (self, index) {
             (Self::I420, 1..) => (half.0, half.1, 1),
             (Self::Nv12, 1..) => (half.0, half.1, 2),
             (Self::I420 | Self::Nv12 | Self::Gray8, _) => (width, height, 1),
+            (Self::Yuy2, _) => (half.0, height, 4),
             (Self::Rgb | Self::Bgr, _) => (width, height, 3),
-            (Self::Rgba, _) => (width, height, 4),
+            (Self::Rgba | Self::Bgra, _) => (width, height, 4),
         }
     }
 }

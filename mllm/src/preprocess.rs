@@ -21,6 +21,8 @@ pub struct Preprocessor {
     resizer: Resizer,
     /// Rows without padding, for strides that are no whole number of pixels.
     packed: Vec<u8>,
+    /// Luma, and interleaved chroma, of a format that mixes them.
+    split: [Vec<u8>; 2],
     /// Resized planes, at most four bytes a pixel.
     resized: Vec<u8>,
 }
@@ -37,6 +39,7 @@ impl Preprocessor {
             normalise,
             resizer: Resizer::new(),
             packed: Vec::new(),
+            split: Default::default(),
             resized: vec![0; config.size.width as usize * config.size.height as usize * 4],
         }
     }
@@ -66,9 +69,13 @@ impl Preprocessor {
                 self.resize::<U8>(frame.plane(0), 0)?;
                 self.resize::<U8x2>(frame.plane(1), area)?;
             }
+            Format::Yuy2 => {
+                let split = std::mem::take(&mut self.split);
+                self.split = self.resize_pairs(frame, split)?;
+            }
             Format::Gray8 => self.resize::<U8>(frame.plane(0), 0)?,
             Format::Rgb | Format::Bgr => self.resize::<U8x3>(frame.plane(0), 0)?,
-            Format::Rgba => self.resize::<U8x4>(frame.plane(0), 0)?,
+            Format::Rgba | Format::Bgra => self.resize::<U8x4>(frame.plane(0), 0)?,
         }
 
         let (red, rest) = pixels.split_at_mut(area);
@@ -82,7 +89,7 @@ impl Preprocessor {
                 let samples = first.iter().zip(u).zip(v).map(|((&y, &u), &v)| (y, u, v));
                 convert(samples, colour, self.normalise, out);
             }
-            Format::Nv12 => {
+            Format::Nv12 | Format::Yuy2 => {
                 let chroma = rest.chunks_exact(2);
                 let samples = first.iter().zip(chroma).map(|(&y, c)| (y, c[0], c[1]));
                 convert(samples, colour, self.normalise, out);
@@ -98,8 +105,33 @@ impl Preprocessor {
             Format::Rgb => pack(&self.resized, 3, [0, 1, 2], self.normalise, out),
             Format::Bgr => pack(&self.resized, 3, [2, 1, 0], self.normalise, out),
             Format::Rgba => pack(&self.resized, 4, [0, 1, 2], self.normalise, out),
+            Format::Bgra => pack(&self.resized, 4, [2, 1, 0], self.normalise, out),
         }
         Ok(())
+    }
+
+    /// Resizes pairs of pixels, Y U Y V, as a plane of luma and one of chroma; `split` holds them meanwhile.
+    fn resize_pairs(&mut self, frame: &Frame<'_>, split: [Vec<u8>; 2]) -> Result<[Vec<u8>; 2]> {
+        let pairs = frame.plane(0);
+        let [mut luma, mut chroma] = split;
+        luma.clear();
+        chroma.clear();
+        for row in pairs.data.chunks(pairs.stride).take(pairs.height as usize) {
+            let (row, _) = row[..pairs.width as usize * 4].as_chunks::<4>();
+            luma.extend(row.iter().flat_map(|[y0, _, y1, _]| [*y0, *y1]));
+            chroma.extend(row.iter().flat_map(|[_, u, _, v]| [*u, *v]));
+        }
+        let plane = |data, width, stride| SizedPlane {
+            data,
+            stride,
+            width,
+            height: pairs.height,
+        };
+        let pixels = 2 * pairs.width as usize;
+        let area = self.size.width as usize * self.size.height as usize;
+        self.resize::<U8>(plane(&luma, frame.width(), pixels), 0)?;
+        self.resize::<U8x2>(plane(&chroma, pairs.width, pixels), area)?;
+        Ok([luma, chroma])
     }
 
     /// Resizes a plane of pixels `P` into `self.resized`, from byte `at`.

@@ -45,13 +45,20 @@ fn flat(format: Format, samples: &[u8], colour: Colour) -> [f32; 3] {
     let data: Vec<Vec<u8>> = match format {
         Format::I420 => samples.iter().map(|&sample| vec![sample; 192]).collect(),
         Format::Nv12 => vec![vec![samples[0]; 192], samples[1..].repeat(48)],
-        Format::Gray8 | Format::Rgb | Format::Bgr | Format::Rgba => vec![samples.repeat(192)],
+        Format::Yuy2 => {
+            let [y, u, v] = [samples[0], samples[1], samples[2]];
+            vec![[y, u, y, v].repeat(96)]
+        }
+        Format::Gray8 | Format::Rgb | Format::Bgr | Format::Rgba | Format::Bgra => {
+            vec![samples.repeat(192)]
+        }
     };
     let stride = |index: usize| match (format, index) {
         (Format::I420, 1..) => 8,
         (Format::Nv12 | Format::I420 | Format::Gray8, _) => 16,
         (Format::Rgb | Format::Bgr, _) => 48,
-        (Format::Rgba, _) => 64,
+        (Format::Yuy2, _) => 32,
+        (Format::Rgba | Format::Bgra, _) => 64,
     };
     let planes: Vec<Plane<'_>> = data
         .iter()
@@ -97,6 +104,10 @@ fn colours_are_those_of_the_standards() {
             flat(Format::I420, &yuv, colour),
             flat(Format::Nv12, &yuv, colour)
         );
+        assert_eq!(
+            flat(Format::I420, &yuv, colour),
+            flat(Format::Yuy2, &yuv, colour)
+        );
     }
     close(&flat(Format::Gray8, &[126], full), &[126.0; 3], 1e-3);
     close(&flat(Format::Gray8, &[235], limited), &[255.0; 3], 1e-3);
@@ -112,6 +123,11 @@ fn colours_are_those_of_the_standards() {
     );
     close(
         &flat(Format::Rgba, &[10, 20, 30, 0], full),
+        &[10.0, 20.0, 30.0],
+        1e-3,
+    );
+    close(
+        &flat(Format::Bgra, &[30, 20, 10, 0], full),
         &[10.0, 20.0, 30.0],
         1e-3,
     );
@@ -184,7 +200,8 @@ proptest! {
         padding in 0_usize..9,
         last_row_short: bool,
         format in prop::sample::select(vec![
-            Format::I420, Format::Nv12, Format::Gray8, Format::Rgb, Format::Bgr, Format::Rgba,
+            Format::I420, Format::Nv12, Format::Yuy2, Format::Gray8, Format::Rgb, Format::Bgr,
+            Format::Rgba, Format::Bgra,
         ]),
     ) {
         let plane = |index: usize, padding: usize, fill: u8| {

@@ -2,7 +2,7 @@
 //! [`MasMeta`](crate::meta::MasMeta).
 //!
 //! ```shell
-//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! audioresample ! \
+//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! \
 //!     msaoaudiomas model=models/msao-edge message=true ! fakesink
 //! ```
 
@@ -10,6 +10,7 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod resample;
 mod sound;
 
 glib::wrapper! {

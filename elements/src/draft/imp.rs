@@ -170,18 +170,8 @@ impl ElementImpl for Draft {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = crate::window_caps();
-            [
-                ("sink", gst::PadDirection::Sink),
-                ("src", gst::PadDirection::Src),
-            ]
-            .into_iter()
-            .filter_map(|(name, direction)| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-            })
-            .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> =
+            LazyLock::new(|| crate::in_and_out(&crate::window_caps()));
         &TEMPLATES
     }
 }
@@ -213,6 +203,14 @@ impl BaseTransformImpl for Draft {
         *lock(&self.drafter) = None;
         *lock(&self.latest) = None;
         Ok(())
+    }
+
+    /// After a flush there is no latest window.
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::FlushStop {
+            *lock(&self.latest) = None;
+        }
+        self.parent_sink_event(event)
     }
 
     /// Whoever decides on windows, downstream, says when a draft is better stopped.

@@ -77,18 +77,8 @@ impl ElementImpl for Gate {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst::Caps::new_any();
-            [
-                ("sink", gst::PadDirection::Sink),
-                ("src", gst::PadDirection::Src),
-            ]
-            .into_iter()
-            .filter_map(|(name, direction)| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-            })
-            .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> =
+            LazyLock::new(|| crate::in_and_out(&gst::Caps::new_any()));
         &TEMPLATES
     }
 }
@@ -107,6 +97,22 @@ impl BaseTransformImpl for Gate {
             .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
         *lock(&self.state) = State::default();
         Ok(())
+    }
+
+    /// After a flush it begins anew; what it counted stays.
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::FlushStop {
+            lock(&self.state).gate = gate::Gate::default();
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn propose_allocation(
+        &self,
+        _decided: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        crate::allocate_as_downstream(&*self.obj(), query)
     }
 
     fn transform_ip(

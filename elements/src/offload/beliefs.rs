@@ -162,6 +162,13 @@ impl<T> Beliefs<T> {
         self.close(seq).map(|open| open.text)
     }
 
+    /// Nothing more is to come for any window.
+    pub fn forget(&mut self) {
+        for open in self.open.drain(..) {
+            let _ = self.context.kept(open.seq);
+        }
+    }
+
     fn close(&mut self, seq: u64) -> Option<Open<T>> {
         let at = self.open.iter().position(|open| open.seq == seq)?;
         self.open.remove(at)

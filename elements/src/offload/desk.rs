@@ -223,10 +223,12 @@ impl Desk {
         !self.waiting.is_empty() && !self.runtime.is_reachable(now)
     }
 
-    /// Gives up what waits.
+    /// Gives up what waits, second drafts included, as after a flush: nothing of what came before goes on.
     pub fn clear(&mut self) {
         self.decisions.dropped += self.waiting.len() as u64;
         self.waiting.clear();
+        self.again.clear();
+        self.beliefs.forget();
     }
 
     /// Until when the oldest may wait.

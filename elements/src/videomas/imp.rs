@@ -5,9 +5,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
-use super::frame;
+use super::frame::{self, Unreadable};
 use super::measure::{Failure, Settings, State, Stats};
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
@@ -169,20 +170,8 @@ impl ElementImpl for VideoMas {
     }
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
-        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new()
-                .format_list(frame::FORMATS)
-                .build();
-            [
-                ("sink", gst::PadDirection::Sink),
-                ("src", gst::PadDirection::Src),
-            ]
-            .into_iter()
-            .filter_map(|(name, direction)| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-            })
-            .collect()
-        });
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> =
+            LazyLock::new(|| crate::in_and_out(&frame::any_caps()));
         &TEMPLATES
     }
 }
@@ -207,12 +196,58 @@ impl BaseTransformImpl for VideoMas {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = gst_video::VideoInfo::from_caps(incaps)
-            .map_err(|error| gst::loggable_error!(CAT, "caps {incaps}: {error}"))?;
+        let info = frame::info(incaps).map_err(|refused| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{refused}"));
+            gst::loggable_error!(CAT, "{refused}")
+        })?;
         if let Some(state) = lock(&self.state).as_mut() {
             state.info = Some(info);
         }
         Ok(())
+    }
+
+    /// Whoever can bring frames in readable memory is asked to. Who cannot may say so, and gets an error that names the
+    /// mend; so may who is not linked yet.
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        let linked = self.obj().sink_pad().is_linked();
+        if let gst::QueryViewMut::Caps(caps) = query.view_mut()
+            && direction == gst::PadDirection::Sink
+            && linked
+            && let Some(result) = caps.result_owned()
+        {
+            let readable = result.intersect(&frame::readable_caps());
+            if !readable.is_empty() {
+                caps.set_result(&readable);
+            }
+        }
+        true
+    }
+
+    /// Frames go on as they came.
+    fn propose_allocation(
+        &self,
+        _decided: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        crate::allocate_as_downstream(&*self.obj(), query)?;
+        // Of a picture in part of the frame all is measured: upstream is to cut it out.
+        while let Some(crop) = query.find_allocation_meta::<gst_video::VideoCropMeta>() {
+            query.remove_nth_allocation_meta(crop);
+        }
+        Ok(())
+    }
+
+    /// The first frame after a flush is looked at as the first of all is; what was sent stays sent.
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::FlushStop
+            && let Some(state) = lock(&self.state).as_mut()
+        {
+            state.restart();
+        }
+        self.parent_sink_event(event)
     }
 
     /// β comes from the draft model, downstream.
@@ -252,6 +287,10 @@ impl BaseTransformImpl for VideoMas {
                 }
                 MasMeta::put(buffer, Arc::new(mas));
                 Ok(gst::FlowSuccess::Ok)
+            }
+            Err(Failure::Frame(error @ Unreadable::Memory { .. })) => {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{error}"));
+                Err(gst::FlowError::NotNegotiated)
             }
             Err(Failure::Frame(error)) => {
                 lock(&self.stats).unreadable += 1;

@@ -125,6 +125,12 @@ impl State {
         lock(&self.meter).set_beta(beta);
     }
 
+    /// What comes next does not follow what came before.
+    pub fn restart(&mut self) {
+        self.probed = None;
+        self.still = None;
+    }
+
     /// T0, T1 if asked for, and MAS of one frame.
     pub fn measure(
         &mut self,

@@ -208,6 +208,17 @@ impl AggregatorImpl for Window {
         Ok(gst::FlowSuccess::Ok)
     }
 
+    /// Only metas are read, so pictures may lie in memory as they like.
+    fn propose_allocation(
+        &self,
+        _pad: &gst_base::AggregatorPad,
+        _decided: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        query.add_allocation_meta::<gst_video::VideoMeta>(None);
+        Ok(())
+    }
+
     fn create_new_pad(
         &self,
         template: &gst::PadTemplate,
