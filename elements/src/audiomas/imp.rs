@@ -9,8 +9,8 @@ use gst::subclass::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{HopNetwork, SpeechDetector};
 
-use super::sound::{Sound, Speech};
-use crate::hops::HopMeter;
+use super::sound::{RATE, Sound, Speech};
+use crate::hops::{HopMeter, in_place};
 use crate::lock;
 use crate::model::load_error;
 
@@ -22,57 +22,37 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// Most channels, and the highest rate in Hz.
-const MOST_CHANNELS: i32 = 64;
-const MOST_RATE: i32 = 384_000;
-
 /// How samples are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+enum Format {
     F32,
     S16,
 }
 
-/// What caps say of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Format {
-    encoding: Encoding,
-    channels: usize,
-    rate: u32,
-}
-
 impl Format {
     fn from_caps(caps: &gst::CapsRef) -> Option<Self> {
-        let structure = caps.structure(0)?;
-        let number = |name| u32::try_from(structure.get::<i32>(name).ok()?).ok();
-        let encoding = match structure.get::<&str>("format").ok()? {
-            "F32LE" => Encoding::F32,
-            "S16LE" => Encoding::S16,
-            _ => return None,
-        };
-        Some(Self {
-            encoding,
-            channels: number("channels").filter(|n| *n > 0)? as usize,
-            rate: number("rate").filter(|n| *n > 0)?,
-        })
+        match caps.structure(0)?.get::<&str>("format").ok()? {
+            "F32LE" => Some(Self::F32),
+            "S16LE" => Some(Self::S16),
+            _ => None,
+        }
     }
 
-    /// Samples in \[-1, 1\], channels interleaved; none if the bytes are no whole number of them.
+    /// Samples in \[-1, 1\]; none if the bytes are no whole number of them.
     fn samples(self, bytes: &[u8]) -> Option<Vec<f32>> {
-        let (size, values): (_, Vec<f32>) = match self.encoding {
-            Encoding::F32 => {
-                let (samples, _) = bytes.as_chunks::<4>();
+        match self {
+            Self::F32 => {
+                let (samples, rest) = bytes.as_chunks::<4>();
                 let values = samples.iter().map(|sample| f32::from_le_bytes(*sample));
-                (4, values.collect())
+                rest.is_empty().then(|| values.collect())
             }
-            Encoding::S16 => {
-                let (samples, _) = bytes.as_chunks::<2>();
+            Self::S16 => {
+                let (samples, rest) = bytes.as_chunks::<2>();
                 let values = samples.iter().map(|sample| i16::from_le_bytes(*sample));
-                (2, values.map(|value| f32::from(value) / 32_768.0).collect())
+                rest.is_empty()
+                    .then(|| values.map(|value| f32::from(value) / 32_768.0).collect())
             }
-        };
-        let whole = bytes.len().is_multiple_of(size * self.channels);
-        whole.then_some(values)
+        }
     }
 }
 
@@ -190,11 +170,11 @@ impl ElementImpl for AudioMas {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let caps = gst::Caps::builder("audio/x-raw")
                 .field("format", gst::List::new(["F32LE", "S16LE"]))
-                .field("rate", gst::IntRange::new(1, MOST_RATE))
-                .field("channels", gst::IntRange::new(1, MOST_CHANNELS))
+                .field("rate", RATE as i32)
+                .field("channels", 1i32)
                 .field("layout", "interleaved")
                 .build();
-            crate::in_and_out(&caps)
+            in_place(&caps)
         });
         &TEMPLATES
     }
@@ -226,10 +206,11 @@ impl BaseTransformImpl for AudioMas {
     fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
         let format = Format::from_caps(incaps)
             .ok_or_else(|| gst::loggable_error!(CAT, "no format that is read in {incaps}"))?;
-        let before = lock(&self.format).replace(format);
-        if before != Some(format) {
+        if lock(&self.format)
+            .replace(format)
+            .is_some_and(|before| before != format)
+        {
             self.meter.restart();
-            (self.meter).with_network(|sound| sound.hear(format.channels, format.rate));
         }
         Ok(())
     }
@@ -250,7 +231,7 @@ impl BaseTransformImpl for AudioMas {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let format = lock(&self.format).ok_or(gst::FlowError::NotNegotiated)?;
+        let format = lock(&self.format).unwrap_or(Format::F32);
         self.meter
             .measure(&*self.obj(), buffer, |bytes| format.samples(bytes))
     }

@@ -2,7 +2,7 @@
 //! [`MasMeta`](crate::meta::MasMeta).
 //!
 //! ```shell
-//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! \
+//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! audioresample ! \
 //!     msaoaudiomas model=models/msao-edge message=true ! fakesink
 //! ```
 
@@ -10,7 +10,6 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
-mod resample;
 mod sound;
 
 glib::wrapper! {

@@ -4,11 +4,10 @@ use broker::Modality;
 use mllm::log_mel::{self, LogMel};
 use mllm::{EncoderId, HopNetwork, HopOutput, SpeechDetector};
 
-use super::resample::Resampler;
 use crate::hops::{Hop, Look, Shape};
 
-/// Samples a second that the encoder hears.
-const RATE: u32 = log_mel::SAMPLE_RATE;
+/// Samples a second.
+pub(super) const RATE: u32 = log_mel::SAMPLE_RATE;
 
 /// Detects speech.
 pub(super) struct Speech {
@@ -22,10 +21,6 @@ pub(super) struct Sound {
     log_mel: LogMel,
     encoder: HopNetwork,
     speech: Option<Speech>,
-    /// Channels of the stream, and its rate.
-    stream: (usize, u32),
-    /// None where the stream has the encoder's rate.
-    resampler: Option<Resampler>,
 }
 
 impl Sound {
@@ -34,21 +29,7 @@ impl Sound {
             log_mel: LogMel::new(),
             encoder,
             speech,
-            stream: (1, RATE),
-            resampler: None,
         }
-    }
-
-    fn forget_speech(&mut self) {
-        if let Some(speech) = &mut self.speech {
-            speech.detector.reset();
-        }
-    }
-
-    /// What comes from now on has so many channels at this rate.
-    pub fn hear(&mut self, channels: usize, rate: u32) {
-        self.stream = (channels, rate);
-        self.resampler = (rate != RATE).then(|| Resampler::new(rate, RATE));
     }
 }
 
@@ -61,27 +42,6 @@ impl Hop for Sound {
             rate: RATE,
             hop: log_mel::HOP_SAMPLES,
             context: log_mel::CONTEXT_SAMPLES,
-        }
-    }
-
-    fn source(&self) -> (usize, u32) {
-        self.stream
-    }
-
-    /// All channels count alike.
-    fn convert(&mut self, samples: Vec<f32>) -> Vec<f32> {
-        let (channels, _) = self.stream;
-        let mixed = match channels {
-            1 => samples,
-            _ => {
-                let frames = samples.chunks_exact(channels);
-                let mean = |frame: &[f32]| frame.iter().sum::<f32>() / channels as f32;
-                frames.map(mean).collect()
-            }
-        };
-        match &mut self.resampler {
-            Some(resampler) => resampler.push(mixed),
-            None => mixed,
         }
     }
 
@@ -109,7 +69,7 @@ impl Hop for Sound {
         if samples.iter().any(|sample| !sample.is_finite()) {
             look.flags.push("non-finite");
             // The detector remembers what it hears, and would never get rid of these.
-            self.forget_speech();
+            self.restart();
         } else if let Some(speech) = &mut self.speech {
             look.speech = speech.detector.push(samples)?;
             if look
@@ -123,8 +83,8 @@ impl Hop for Sound {
     }
 
     fn restart(&mut self) {
-        let (channels, rate) = self.stream;
-        self.hear(channels, rate);
-        self.forget_speech();
+        if let Some(speech) = &mut self.speech {
+            speech.detector.reset();
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Cuts a stream of samples into hops.
 
+use crate::sensor::length;
+
 /// Times that differ from what was expected by no more than this are jitter.
 const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
@@ -51,10 +53,10 @@ impl Cutter {
         times.is_none_or(|(pts, expected)| pts.absdiff(expected) <= JITTER)
     }
 
-    /// Notes where a buffer of this length ends.
-    pub fn note(&mut self, pts: Option<gst::ClockTime>, length: gst::ClockTime) {
+    /// Notes where a buffer of so many samples ends.
+    pub fn note(&mut self, pts: Option<gst::ClockTime>, samples: usize) {
         let start = pts.or(self.expected);
-        self.expected = start.map(|start| start + length);
+        self.expected = start.map(|start| start + length(samples as u64, self.shape.rate));
     }
 
     /// Takes values up to the end of the hop; returns what is left of them.

@@ -18,14 +18,6 @@ pub(crate) trait Hop: Send + 'static {
     const MODALITY: Modality;
     /// How the stream is cut.
     fn shape(&self) -> super::Shape;
-    /// Channels of the stream as it comes, and its rate.
-    fn source(&self) -> (usize, u32) {
-        (self.shape().channels, self.shape().rate)
-    }
-    /// From samples of the stream as it comes to those that it is cut in.
-    fn convert(&mut self, samples: Vec<f32>) -> Vec<f32> {
-        samples
-    }
     /// The encoder.
     fn encoder(&self) -> &EncoderId;
     /// What runs it.
@@ -112,10 +104,6 @@ impl<H: Hop> State<H> {
         &self.network
     }
 
-    pub fn network_mut(&mut self) -> &mut H {
-        &mut self.network
-    }
-
     /// Later hops are measured with this β.
     pub fn set_beta(&self, beta: f32) {
         lock(&self.meter).set_beta(beta);
@@ -132,22 +120,19 @@ impl<H: Hop> State<H> {
         self.latest = None;
     }
 
-    /// Takes a buffer's samples, as they come, and measures the hops that end in it.
+    /// Takes a buffer's samples and measures the hops that end in it.
     pub fn take(
         &mut self,
         buffer: &gst::BufferRef,
-        values: Vec<f32>,
-        stats: &Mutex<Stats>,
+        values: &[f32],
+        stats: &mut Stats,
     ) -> Result<Ended, mllm::Error> {
-        let (channels, rate) = self.network.source();
-        let whole = length((values.len() / channels) as u64, rate);
         if !self.cutter.follows(buffer) {
-            self.restart(&mut lock(stats));
+            self.restart(stats);
         }
-        self.cutter.note(buffer.pts(), whole);
-        let values = &*self.network.convert(values);
         let shape = self.network.shape();
         let samples = |values: &[f32]| values.len() / shape.channels;
+        self.cutter.note(buffer.pts(), samples(values));
         let mut hops = Vec::new();
         let mut rest = values;
         while !rest.is_empty() {
@@ -160,14 +145,10 @@ impl<H: Hop> State<H> {
             let look = self.network.look(&hop[shape.context * shape.channels..])?;
             let over = length((samples(values) - samples(rest)) as u64, shape.rate);
             let long = length(shape.hop as u64, shape.rate);
-            // Between two samples of the encoder's rate the stream may have ended.
-            let end = buffer.pts().map(|pts| pts + over.min(whole));
+            let end = buffer.pts().map(|pts| pts + over);
             let measured = Arc::new(self.measured(output, look.flags, end));
-            {
-                let mut stats = lock(stats);
-                stats.time += begun.elapsed();
-                stats.hops += 1;
-            }
+            stats.time += begun.elapsed();
+            stats.hops += 1;
             self.cutter.advance();
             self.latest = Some(Arc::clone(&measured));
             hops.push(EndedHop {

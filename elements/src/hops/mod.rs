@@ -96,13 +96,6 @@ impl<H: Hop> HopMeter<H> {
         lock(&self.state).as_ref().map(|state| ask(state.network()))
     }
 
-    /// Tells the network of the running element something.
-    pub fn with_network(&self, tell: impl FnOnce(&mut H)) {
-        if let Some(state) = lock(&self.state).as_mut() {
-            tell(state.network_mut());
-        }
-    }
-
     /// Measures the hops that end in a buffer and adds the meta. `decode` makes samples
     /// of bytes, none if they are no whole number of samples.
     pub fn measure(
@@ -131,7 +124,7 @@ impl<H: Hop> HopMeter<H> {
         let ended = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.take(buffer, samples, &self.stats)
+            state.take(buffer, &samples, &mut lock(&self.stats))
         };
         let ended = ended.map_err(|error| {
             gst::element_error!(element, gst::LibraryError::Failed, ("{error}"));
@@ -145,4 +138,17 @@ impl<H: Hop> HopMeter<H> {
         MasMeta::put_all(buffer, ended.carried());
         Ok(gst::FlowSuccess::Ok)
     }
+}
+
+/// The pads of an element that works in place.
+pub(crate) fn in_place(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
+    [
+        ("sink", gst::PadDirection::Sink),
+        ("src", gst::PadDirection::Src),
+    ]
+    .into_iter()
+    .filter_map(|(name, direction)| {
+        gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
+    })
+    .collect()
 }

@@ -9,7 +9,7 @@ use gst_base::subclass::prelude::*;
 use mllm::{EncoderId, HopNetwork, HopOutput};
 use ndarray::Array2;
 
-use crate::hops::{Hop, HopMeter, Look, Shape};
+use crate::hops::{Hop, HopMeter, Look, Shape, in_place};
 use crate::lock;
 use crate::model::load_error;
 use crate::sensor::SensorFormat;
@@ -162,7 +162,7 @@ impl ElementImpl for SensorMas {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> =
-            LazyLock::new(|| crate::in_and_out(&SensorFormat::any_caps()));
+            LazyLock::new(|| in_place(&SensorFormat::any_caps()));
         &TEMPLATES
     }
 }
