@@ -173,6 +173,8 @@ impl Consumer {
         loop {
             let free = at_once - in_hand.len();
             tokio::select! {
+                // Once it is to stop, no other message is asked for.
+                biased;
                 () = &mut shutdown => break,
                 Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
                 arrival = desk.next(pull, free), if free > 0 => {

@@ -14,7 +14,7 @@ use broker::{
     done::Done,
     headers::TraceParent,
     latest, streams,
-    test_server::{TestServer, reached},
+    test_server::{TestServer, binary, reached},
 };
 use common::{
     hub::{config, count, free_port, open, street, street_window},
@@ -62,7 +62,7 @@ async fn taken(admin: &Connection, from: &Connection, subjects: &[&'static str])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rig_publishes_its_own_subjects_alone() {
+async fn another_rigs_subject_is_refused_by_the_server() {
     let (hub, admin) = hub().await;
     let rig = open(&hub, "street").await;
     let own = ["msao.v1.features.street", "msao.v1.status.edge.street"];
@@ -202,4 +202,27 @@ async fn a_worker_does_all_that_it_must_and_is_no_rig() {
         "msao.v1.ask.street",
     ];
     assert_eq!(taken(&admin, &cloud, &subjects).await, [""; 0]);
+}
+
+#[test]
+fn the_configurations_run_as_they_are() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/nats");
+    for name in ["dev.conf", "hub.conf", "edge.conf"] {
+        let checked = std::process::Command::new(binary())
+            .arg("-t")
+            .arg("-c")
+            .arg(folder.join(name))
+            .envs(
+                ["ADMIN", "CLOUD", "READER", "STREET"]
+                    .map(|user| (format!("MSAO_{user}_PASSWORD"), "a secret")),
+            )
+            .env(
+                "MSAO_HUB_LEAF",
+                "nats-leaf://street-leaf:secret@127.0.0.1:7422",
+            )
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(checked.status.success(), "{name}: {said}");
+    }
 }
