@@ -214,7 +214,7 @@ fn the_configurations_run_as_they_are() {
             .arg(folder.join(name))
             .envs(
                 ["ADMIN", "CLOUD", "READER", "STREET"]
-                    .map(|user| (format!("MSAO_{user}_PASSWORD"), "a secret")),
+                    .map(|user| (format!("MSAO_{user}_PASSWORD"), "\"a secret\"")),
             )
             .env(
                 "MSAO_HUB_LEAF",
