@@ -38,7 +38,7 @@ fn line(url: &str) -> String {
     format!(
         "videotestsrc pattern=ball ! video/x-raw,format=NV12,width=64,height=48,framerate=10/1 ! \
          msaovideomas ! msaogate ! queue ! window.video_0 \
-         audiotestsrc samplesperbuffer=4410 ! audio/x-raw,format=S16LE,rate=44100,channels=2 ! \
+         audiotestsrc samplesperbuffer=1600 ! audio/x-raw,format=S16LE,rate=16000,channels=1 ! \
          msaoaudiomas ! msaogate ! queue ! window.audio_0 \
          msaosensorsrc location={} loop=true realtime=false ! msaosensormas ! msaogate ! queue ! window.sensor_0 \
          msaowindow name=window rig=car ! msaodraft ! msaooffload ! msaonatssink name=sink url={url} \
