@@ -5,15 +5,19 @@
 //! between the two leaves a caption without one, and then its message is delivered again: for such a message the captions
 //! themselves are searched.
 
-use std::time::Duration;
+use std::{
+    sync::{self, PoisonError},
+    time::Duration,
+};
 
 use async_nats::jetstream::{consumer::DeliverPolicy, kv::Store};
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::{
     connect::Connection,
     identity::WindowId,
+    last_values::{self, last_values},
     message::{Kind, MessageId},
     scan,
     streams::{self, SetUpError, StreamsConfig},
@@ -30,6 +34,16 @@ pub struct Done {
     streams: StreamsConfig,
     /// `None` after a fault: a server that lost its store has no bucket.
     bucket: Mutex<Option<Store>>,
+    questions: sync::Mutex<Vec<Question>>,
+    /// Whoever holds it asks the server for all.
+    asking: Mutex<()>,
+}
+
+/// Somebody waits for the revision recorded under a subject of the bucket.
+#[derive(Debug)]
+struct Question {
+    subject: String,
+    answer: oneshot::Sender<Result<Option<u32>, String>>,
 }
 
 /// The broker does not say, or cannot be told.
@@ -51,22 +65,73 @@ impl Done {
             connection,
             streams: *streams,
             bucket: Mutex::new(Some(bucket)),
+            questions: sync::Mutex::default(),
+            asking: Mutex::default(),
         })
     }
 
-    /// Whether there is a record of `revision` of the caption of `id`, or of a higher one. One request.
+    /// Whether there is a record of `revision` of the caption of `id`, or of a higher one. One request for all who ask
+    /// while another one is on its way.
     ///
     /// # Errors
     /// The server does not answer as it should.
     pub async fn contains(&self, id: &WindowId, revision: u32) -> Result<bool, DoneError> {
-        let record = self.on_bucket(id, |bucket| async move {
-            let record = bucket.get(key(id)).await;
-            record.map_err(|error| error.to_string())
-        });
-        let record = record.await?;
-        let text = record.as_deref().map(std::str::from_utf8);
-        let recorded: Option<u32> = text.and_then(|text| text.ok()?.parse().ok());
+        let recorded = self
+            .recorded(id)
+            .await
+            .map_err(|reason| fault(id, reason))?;
         Ok(recorded.is_some_and(|recorded| recorded >= revision))
+    }
+
+    async fn recorded(&self, id: &WindowId) -> Result<Option<u32>, String> {
+        loop {
+            let (answer, mut answered) = oneshot::channel();
+            let subject = format!("$KV.{}.{}", streams::DONE, key(id));
+            self.questions().push(Question { subject, answer });
+            let gone = loop {
+                tokio::select! {
+                    biased;
+                    answer = &mut answered => match answer {
+                        Ok(answer) => return answer,
+                        Err(gone) => break gone,
+                    },
+                    _asking = self.asking.lock() => self.ask().await,
+                }
+            };
+            tracing::trace!(%id, "{gone}: whoever asked for it was stopped, asking again");
+        }
+    }
+
+    /// Asks the server what somebody waits for, and gives the answers.
+    async fn ask(&self) {
+        let questions: Vec<Question> = {
+            let mut questions = self.questions();
+            let most = questions.len().min(last_values::MOST);
+            questions.drain(..most).collect()
+        };
+        if questions.is_empty() {
+            return;
+        }
+        let subjects: Vec<String> = questions.iter().map(|q| q.subject.clone()).collect();
+        let subjects = &subjects;
+        let found = self.on_bucket(|bucket| async move {
+            last_values(self.connection.jetstream(), &bucket.stream_name, subjects).await
+        });
+        let found = found.await;
+        for Question { subject, answer } in questions {
+            let recorded = found.as_ref().map_err(String::clone).map(|found| {
+                let text = std::str::from_utf8(found.get(&subject)?).ok()?;
+                text.parse().ok()
+            });
+            // Whoever asked may have been stopped meanwhile.
+            let _ = answer.send(recorded);
+        }
+    }
+
+    fn questions(&self) -> sync::MutexGuard<'_, Vec<Question>> {
+        self.questions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records `revision`, once that caption is stored. One request.
@@ -74,11 +139,11 @@ impl Done {
     /// # Errors
     /// The server does not store it.
     pub async fn insert(&self, id: &WindowId, revision: u32) -> Result<(), DoneError> {
-        let stored = self.on_bucket(id, |bucket| async move {
+        let stored = self.on_bucket(|bucket| async move {
             let stored = bucket.put(key(id), revision.to_string().into()).await;
             stored.map_err(|error| error.to_string())
         });
-        stored.await.map(drop)
+        stored.await.map(drop).map_err(|reason| fault(id, reason))
     }
 
     /// Whether `revision` of the caption of `id` was stored after `since`, by the server's clock: reads the headers of the
@@ -117,11 +182,7 @@ impl Done {
         Ok(found)
     }
 
-    async fn on_bucket<T, F>(
-        &self,
-        id: &WindowId,
-        request: impl Fn(Store) -> F,
-    ) -> Result<T, DoneError>
+    async fn on_bucket<T, F>(&self, request: impl Fn(Store) -> F) -> Result<T, String>
     where
         F: Future<Output = Result<T, String>>,
     {
@@ -134,7 +195,7 @@ impl Done {
         if answer.is_err() {
             self.bucket.lock().await.take();
         }
-        answer.map_err(|reason| fault(id, reason))
+        answer
     }
 
     async fn bucket(&self) -> Result<Store, SetUpError> {

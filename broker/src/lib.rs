@@ -17,6 +17,7 @@ mod durable;
 pub mod features;
 pub mod headers;
 pub mod identity;
+mod last_values;
 pub mod latest;
 pub mod letters;
 pub mod limits;

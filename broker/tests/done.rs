@@ -11,6 +11,7 @@ use broker::{
     test_server::TestServer,
 };
 use common::{connect, id, stored, window};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use time::OffsetDateTime;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,4 +72,31 @@ async fn captions_are_searched_by_window_revision_and_time() {
             .await
             .unwrap()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_ask_at_a_time_and_one_who_is_stopped_holds_up_nobody() {
+    let server = TestServer::start();
+    let streams = StreamsConfig::default();
+    let done = Done::open(connect(&server).await, &streams).await.unwrap();
+    for seq in (0..600).step_by(3) {
+        done.insert(&id(seq), 2).await.unwrap();
+    }
+    // More than go into one request; the first asks for all, and is stopped before its answer.
+    let ids: Vec<_> = (0..600).map(id).collect();
+    let (all, others): (Vec<_>, Vec<_>) = ids.iter().partition(|id| id.seq % 2 == 0);
+    let mut stopped: FuturesUnordered<_> = others.iter().map(|id| done.contains(id, 2)).collect();
+    assert!(stopped.next().now_or_never().is_none());
+    let all = all
+        .iter()
+        .map(|id| async { (id.seq, done.contains(id, 2).await.unwrap()) });
+    let mut answers: FuturesUnordered<_> = all.collect();
+    assert!(answers.next().now_or_never().is_none());
+    drop(stopped);
+    let mut answered = 0;
+    while let Some((seq, found)) = answers.next().await {
+        assert_eq!(found, seq % 3 == 0, "{seq}");
+        answered += 1;
+    }
+    assert_eq!(answered, 300);
 }

@@ -253,7 +253,7 @@ async fn a_server_that_is_too_old_is_named() {
         .unwrap_err();
     assert!(matches!(error, SetUpError::TooOld { .. }), "{error}");
     let error = error.to_string();
-    for word in [url.as_str(), "2.9.10", "2.10 or newer", "install"] {
+    for word in [url.as_str(), "2.9.10", "2.11 or newer", "install"] {
         assert!(error.contains(word), "{word}: {error}");
     }
     let error = open(&connection, WAIT).await.err().unwrap();

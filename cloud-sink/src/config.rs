@@ -12,6 +12,8 @@ use crate::{Error, thread::Batching};
 const MOST_THREADS: usize = 1024;
 /// Most times to wait between tries.
 const MOST_BACKOFFS: usize = 64;
+/// Most windows that a worker may have in hand.
+const MOST_IN_HAND: usize = 1024;
 
 /// When the full model agrees with a token of a draft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -114,6 +116,9 @@ pub struct ConsumerSection {
     pub ack_wait_s: f64,
     /// After this many failed tries a window goes to the dead letters, at least 1.
     pub max_deliver: u32,
+    /// Windows in hand at a time, 1 to 1024; left out: two batches, or one window where a batch is one. More hide a link with a
+    /// long round trip from a fast model, and keep windows from other workers.
+    pub in_hand: Option<usize>,
     /// Seconds to wait after the 1st, 2nd, ... failed try; the last holds for all further ones.
     pub backoff_s: Vec<f64>,
     /// Seconds that the window in hand may still take when the worker is stopped.
@@ -127,6 +132,7 @@ impl Default for ConsumerSection {
             durable: default.durable,
             ack_wait_s: default.ack_wait.as_secs_f64(),
             max_deliver: default.max_deliver,
+            in_hand: None,
             backoff_s: default.backoff.iter().map(Duration::as_secs_f64).collect(),
             grace_s: default.grace.as_secs_f64(),
         }
@@ -184,6 +190,7 @@ impl Config {
             durable,
             ack_wait_s,
             max_deliver,
+            in_hand,
             backoff_s,
             grace_s,
         } = &self.consumer;
@@ -203,6 +210,12 @@ impl Config {
         if *max_deliver == 0 {
             return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
         }
+        let at_once = in_hand.unwrap_or_else(|| self.batch.in_hand());
+        if !(1..=MOST_IN_HAND).contains(&at_once) {
+            return fail(format!(
+                "consumer.in_hand is {at_once}, not 1 to {MOST_IN_HAND}"
+            ));
+        }
         let seconds = |name: &str, value: f64, least: f64| {
             if (least..=86_400.0).contains(&value) {
                 return Ok(Duration::from_secs_f64(value));
@@ -219,7 +232,7 @@ impl Config {
                 .iter()
                 .map(|&s| seconds("backoff_s", s, 0.0))
                 .collect::<Result<_, _>>()?,
-            at_once: self.batch.in_hand(),
+            at_once,
             grace: seconds("grace_s", *grace_s, 0.0)?,
         })
     }
@@ -269,6 +282,7 @@ mod tests {
             durable = "verify"
             ack_wait_s = 20
             max_deliver = 3
+            in_hand = 7
             backoff_s = [0.5, 2]
             [batch]
             max = 1
@@ -282,7 +296,7 @@ mod tests {
                 consumer.max_deliver,
                 consumer.at_once
             ),
-            ("verify", 3, 1)
+            ("verify", 3, 7)
         );
         assert_eq!(
             consumer.backoff,
@@ -328,6 +342,7 @@ mod tests {
             ("batch = { max = 0 }", "batch.max"),
             ("batch = { wait_ms = nan }", "batch.wait_ms"),
             ("consumer = { max_deliver = 0 }", "max_deliver"),
+            ("consumer = { in_hand = 0 }", "consumer.in_hand is 0"),
             ("consumer = { ack_wait_s = 0 }", "ack_wait_s"),
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
             (backoff.as_str(), "65 times"),

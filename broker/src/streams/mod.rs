@@ -26,7 +26,7 @@ pub const LATEST: &str = "MSAO_LATEST";
 pub const DONE: &str = "MSAO_DONE";
 
 /// The oldest server whose JetStream does what is asked of it here.
-const OLDEST_SERVER: (u64, u64) = (2, 10);
+const OLDEST_SERVER: (u64, u64) = (2, 11);
 
 /// Bounds of one stream. When a stream is full, its oldest messages go.
 ///
@@ -61,7 +61,7 @@ pub struct StreamsConfig {
 pub enum SetUpError {
     /// The server is older than what is asked of it.
     #[error(
-        "the NATS server at {url} is version {version}: msao needs nats-server 2.10 or newer, install one"
+        "the NATS server at {url} is version {version}: msao needs nats-server 2.11 or newer, install one"
     )]
     TooOld {
         /// The server's address.
@@ -243,10 +243,10 @@ mod tests {
 
     #[test]
     fn versions_compare_as_numbers() {
-        for good in ["2.10.0", "2.15.1", "3.0.0-beta.1", "2.11"] {
+        for good in ["2.11.0", "2.15.1", "3.0.0-beta.1", "2.11"] {
             assert!(new_enough(good), "{good}");
         }
-        for old in ["2.9.10", "1.4.0", "", "dev"] {
+        for old in ["2.10.29", "2.9.10", "1.4.0", "", "dev"] {
             assert!(!new_enough(old), "{old}");
         }
     }

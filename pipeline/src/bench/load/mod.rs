@@ -33,9 +33,12 @@ pub struct Arguments {
     /// Messages not acknowledged yet, of all rigs together; each has one at least.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
     in_flight: u16,
-    /// Windows that the worker gives its model at a time; it has twice as many in hand.
+    /// Windows that the worker gives its model at a time.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     batch: u8,
+    /// Windows that the worker has in hand.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    in_hand: u16,
     /// Windows of the run that memory is watched in; 0 for no such run.
     #[arg(long)]
     windows: Option<u64>,
@@ -76,6 +79,7 @@ pub fn run_all(arguments: &Arguments) -> Result<()> {
         in_flight: arguments.in_flight.into(),
         backlog: BACKLOG,
         batch: arguments.batch.into(),
+        in_hand: arguments.in_hand.into(),
     };
     let runtime = runtime()?;
     let (mut rates, mut delays) = (Vec::new(), Vec::new());
@@ -120,7 +124,7 @@ pub fn run_all(arguments: &Arguments) -> Result<()> {
     output::line(format!(
         "in flight {}, in the worker's hand {}, backlog at most {BACKLOG}; took {:.0} s\n",
         arguments.in_flight,
-        2 * u16::from(arguments.batch),
+        arguments.in_hand,
         begun.elapsed().as_secs_f64()
     ))?;
     output::line(report::table_of_rates(&rates))?;
@@ -138,6 +142,7 @@ pub fn run_all(arguments: &Arguments) -> Result<()> {
     let results = json!({
         "in_flight": arguments.in_flight,
         "batch": arguments.batch,
+        "in_hand": arguments.in_hand,
         "backlog": BACKLOG,
         "seconds": seconds,
         "rates": rates,

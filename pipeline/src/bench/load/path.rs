@@ -47,6 +47,8 @@ pub struct Load {
     pub backlog: usize,
     /// Windows that the worker gives its model at a time.
     pub batch: usize,
+    /// Windows that the worker has in hand.
+    pub in_hand: usize,
 }
 
 impl Load {
@@ -58,11 +60,6 @@ impl Load {
     /// Messages of one rig that are not acknowledged yet.
     pub fn in_flight(&self) -> usize {
         (self.in_flight / self.rigs).max(1)
-    }
-
-    /// Windows that a worker has in hand.
-    pub fn in_hand(&self) -> usize {
-        2 * self.batch
     }
 }
 
@@ -153,6 +150,7 @@ pub async fn run(load: &Load, url: &str, seen: Arc<Seen>) -> Result<Passed> {
     worker.nats.url = url.to_owned();
     worker.consumer.durable = DURABLE.to_owned();
     worker.batch.max = load.batch;
+    worker.consumer.in_hand = Some(load.in_hand);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let stub = Stub {
         seen: Arc::clone(&seen),

@@ -87,7 +87,6 @@ pub async fn run(load: &Load, url: &str) -> Result<f64> {
             publish(connection.jetstream(), &features, &load, &room, begun).await
         });
     }
-    let in_hand = load.in_hand();
     let captions = load.captions.then_some(&captions);
     let mut handled = 0;
     let handle = async {
@@ -111,7 +110,7 @@ pub async fn run(load: &Load, url: &str) -> Result<f64> {
             .await?
             .zip(futures::stream::iter(0..))
             .map(|(message, n)| async move { settle(n, message?).await })
-            .buffer_unordered(in_hand);
+            .buffer_unordered(load.in_hand);
         while let Some(outcome) = settled.next().await {
             outcome?;
             handled += 1;
