@@ -114,7 +114,8 @@ async fn a_worker_killed_in_the_middle_of_a_window_loses_none() {
             wanted.insert(window.id, 1);
         }
     }
-    assert!(wanted.len() > 6, "{wanted:?}");
+    // More than a worker has in hand.
+    assert!(wanted.len() > 4, "{wanted:?}");
 
     let victim = worker(folder.path(), &cloud);
     until("it captions", async || {
