@@ -1,9 +1,8 @@
 //! T0 of a frame beside a plain read of its luma plane, both from memory: `cargo bench -p mas --bench t0`.
 //!
 //! Frames follow one another through more memory than caches hold, as those of a decoder do at worst. The plain read adds up
-//! words of eight bytes. Ratios are of the medians of one run.
+//! words of eight bytes. The ratio is of medians, of reads and looks that take turns.
 
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -13,62 +12,60 @@ use mas::{Meter, MeterSettings, luma::Plane};
 /// Bytes that the frames take up together; no cache is as large.
 const MEMORY: usize = 768 << 20;
 const SIZES: [(&str, usize, usize); 2] = [("720p", 1280, 720), ("1080p", 1920, 1080)];
+/// Times that plain read and T0 take turns.
+const TURNS: usize = 1500;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     for (name, width, height) in SIZES {
-        let frames = frames(width, height);
-        let mut group = criterion.benchmark_group(name);
-        group.throughput(Throughput::Bytes((width * height) as u64));
-        let mut medians = Vec::new();
+        let memory = frames(width, height);
+        let frames: Vec<&[u8]> = memory.chunks_exact(width * height).collect();
         let mut meter = Meter::new(MeterSettings::default()).expect("the default settings");
         let blocks = |frame: &[u8]| {
             let plane = Plane::new(frame, width, height, width);
             plane.expect("a whole plane").block_means()
         };
-        let mut time = |what: &str, work: &mut dyn FnMut(&[u8])| {
-            let times = RefCell::new(Vec::new());
-            let mut next = (0..frames.len() / (width * height)).cycle();
-            group.bench_function(what, |bencher| {
-                bencher.iter_custom(|turns| {
-                    let mut whole = Duration::ZERO;
-                    for frame in next.by_ref().take(turns as usize) {
-                        let begun = Instant::now();
-                        work(&frames[frame * width * height..][..width * height]);
-                        let took = begun.elapsed();
-                        times.borrow_mut().push(took);
-                        whole += took;
-                    }
-                    whole
-                });
-            });
-            let mut times = times.into_inner();
-            times.sort_unstable();
-            medians.extend(times.get(times.len() / 2).copied());
-        };
-        time("plain read", &mut |frame| {
-            black_box(sum(black_box(frame)));
+        let mut t0 = |frame: &[u8]| meter.look(blocks(frame).view(), 7, 7);
+
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes((width * height) as u64));
+        let mut next = frames.iter().cycle();
+        group.bench_function("plain read", |bencher| {
+            bencher.iter(|| next.next().map(|frame| read(frame)));
         });
-        time("block means", &mut |frame| {
-            black_box(blocks(frame));
+        group.bench_function("block means", |bencher| {
+            bencher.iter(|| next.next().map(|frame| blocks(frame)));
         });
-        time("T0", &mut |frame| {
-            black_box(meter.look(blocks(frame).view(), 7, 7));
+        group.bench_function("T0", |bencher| {
+            bencher.iter(|| next.next().map(|frame| t0(frame)));
         });
         group.finish();
-        if let [read, means, t0] = medians[..] {
-            let ratio = |time: Duration| time.as_secs_f64() / read.as_secs_f64();
-            println!(
-                "{name}: plain read {read:?}; block means {means:?}, {:.2} times; T0 {t0:?}, {:.2} times\n",
-                ratio(means),
-                ratio(t0)
-            );
-        }
+
+        // In turns, so that what else the machine does falls on both; of each turn one frame is read, another looked at.
+        let far = frames.iter().cycle().skip(frames.len() / 2);
+        let pairs = frames.iter().cycle().zip(far).take(TURNS);
+        let (reads, looks): (Vec<_>, Vec<_>) = pairs
+            .map(|(one, other)| (time(|| read(one)), time(|| t0(other))))
+            .unzip();
+        let (read, look) = (median(reads), median(looks));
+        let ratio = look.as_secs_f64() / read.as_secs_f64();
+        println!("{name}: plain read {read:?}, T0 {look:?}: {ratio:.2} times\n");
     }
 }
 
+fn time<T>(work: impl FnOnce() -> T) -> Duration {
+    let begun = Instant::now();
+    black_box(work());
+    begun.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 /// Reads every byte, eight at a time.
-fn sum(plane: &[u8]) -> u64 {
+fn read(plane: &[u8]) -> u64 {
     let words = plane.as_chunks().0.iter().copied().map(u64::from_le_bytes);
     words.fold(0, u64::wrapping_add)
 }

@@ -161,9 +161,11 @@ fn solve(samples: &[Sample], weights: &[f32]) -> [f32; TERMS] {
     for (samples, weights) in samples.chunks(CHUNK).zip(weights.chunks(CHUNK)) {
         let mut sums = [[0f32; TERMS + 2]; TERMS];
         for (sample, weight) in samples.iter().zip(weights) {
-            for (row, value) in sums.iter_mut().zip(sample) {
+            for (i, (row, value)) in sums.iter_mut().zip(sample).enumerate() {
                 let scaled = weight * value;
-                for (sum, value) in row.iter_mut().zip(sample) {
+                // The matrix is symmetric: of the last rows the last half is enough.
+                let first = if i < 4 { 0 } else { 4 };
+                for (sum, value) in row[first..].iter_mut().zip(&sample[first..]) {
                     *sum += scaled * value;
                 }
             }
@@ -174,7 +176,11 @@ fn solve(samples: &[Sample], weights: &[f32]) -> [f32; TERMS] {
             }
         }
     }
+    let upper = matrix;
     for (i, row) in matrix.iter_mut().enumerate() {
+        for (value, above) in row.iter_mut().zip(&upper).take(i) {
+            *value = above[i];
+        }
         row[i] += 1e-3 * samples.len() as f64;
     }
     // Gaussian elimination; the matrix is positive definite.

@@ -35,21 +35,21 @@ pub(crate) fn peaks(known: &Known, fit: &Fit, cells: (usize, usize)) -> Each {
         of_cells: each(cells.0 * cells.1),
     };
     let (mut above, mut here, mut deviations) = (each(width), each(width), each(width));
-    let (mut sigma, mut now, mut before) = (vec![0.0; width], vec![0.0; width], vec![0.0; width]);
+    let (mut inverse, mut now, mut before) = (vec![0.0; width], vec![0.0; width], vec![0.0; width]);
     let range = rows(&known.reference).zip(rows(&known.low).zip(rows(&known.high)));
     let noise = rows(&known.noise).zip(rows(&fit.slack));
     let residuals = rows(&fit.residual).zip(rows(&known.last));
     for (y, ((residual, last), (range, (noise, slack)))) in
         residuals.zip(range.zip(noise)).enumerate()
     {
-        for (sigma, (noise, slack)) in sigma.iter_mut().zip(noise.iter().zip(slack)) {
-            *sigma = (noise * noise + slack * slack).sqrt();
+        for (inverse, (noise, slack)) in inverse.iter_mut().zip(noise.iter().zip(slack)) {
+            *inverse = (noise * noise + slack * slack).sqrt().recip();
         }
         let [one, two, beyond, both] = &mut deviations;
-        deviate((residual, last), &sigma, (one, two));
+        deviate((residual, last), &inverse, (one, two));
         outside(residual, range, &mut now);
         outside(last, range, &mut before);
-        deviate((&now, &before), &sigma, (beyond, both));
+        deviate((&now, &before), &inverse, (beyond, both));
         for (sums, deviations) in here.iter_mut().zip(&deviations) {
             add_neighbours(deviations, sums);
         }
@@ -76,13 +76,13 @@ fn outside(residual: &[f32], range: (&[f32], (&[f32], &[f32])), out: &mut [f32])
     }
 }
 
-/// Residuals (of this frame, of the one before) in standard deviations: of this frame, and of what both agree on.
-fn deviate(residuals: (&[f32], &[f32]), sigma: &[f32], out: (&mut [f32], &mut [f32])) {
-    let given = residuals.0.iter().zip(residuals.1).zip(sigma);
-    for ((now, both), ((r, last), sigma)) in out.0.iter_mut().zip(out.1).zip(given) {
+/// Residuals (of this frame, of the one before) in standard deviations, whose inverse is given: of this frame, and of what both agree on.
+fn deviate(residuals: (&[f32], &[f32]), inverse: &[f32], out: (&mut [f32], &mut [f32])) {
+    let given = residuals.0.iter().zip(residuals.1).zip(inverse);
+    for ((now, both), ((r, last), inverse)) in out.0.iter_mut().zip(out.1).zip(given) {
         let (a, b) = (
-            (r / sigma).clamp(-MOST, MOST),
-            (last / sigma).clamp(-MOST, MOST),
+            (r * inverse).clamp(-MOST, MOST),
+            (last * inverse).clamp(-MOST, MOST),
         );
         *now = a;
         // The smaller one if both have the same sign, else 0.
