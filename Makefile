@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
+.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -42,7 +42,7 @@ fuzz: setup ## what reads bytes from outside, on bytes that libFuzzer makes up; 
 		PATH="$$PWD/.cache/bin:$$PATH" cargo +nightly fuzz run --features libfuzzer --target-dir target/fuzz "$$target" ".cache/fuzz/$$target" "fuzz/corpus/$$target" -- \
 		-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -max_len=16384 || exit; done
 
-bench: build bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs
+bench: build bench-t0 bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -50,6 +50,9 @@ bench: build bench-gate bench-tokens bench-cost bench-offload bench-load ## timi
 		video/x-raw,framerate=1/1 ! jpegenc ! multifilesink location=.cache/frames/%03d.jpg
 	$(ENV) target/release/examples/latency --runs 80 --edge testdata/models/msao-edge --cloud testdata/models/msao-cloud .cache/frames/*.jpg
 	$(ENV) target/release/examples/timings .cache/media/vtest.avi testdata/models/msao-edge | tail -n 3
+
+bench-t0: setup ## T0 of a frame beside a plain read of its luma plane, at 720p and 1080p; takes 1 GiB of memory
+	$(ENV) cargo bench -p mas --bench t0
 
 bench-gate: setup ## MAS against other ways to choose frames, on labelled clips
 	bench/setup.sh

@@ -22,6 +22,8 @@ pub mod fused;
 pub mod gate;
 pub mod luma;
 mod meter;
+mod peaks;
+mod rows;
 pub mod scene;
 pub mod select;
 mod sight;

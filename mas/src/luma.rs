@@ -4,6 +4,7 @@
 use ndarray::Array2;
 
 use crate::Error;
+use crate::rows::rows_mut;
 
 /// Side of a block in pixels.
 pub const BLOCK: usize = 8;
@@ -52,29 +53,37 @@ impl<'a> Plane<'a> {
         let rows = self.height.div_ceil(BLOCK);
         let mut means = Array2::zeros((rows, columns));
         let mut sums = vec![0u64; columns];
-        for (block_row, mut means) in means.outer_iter_mut().enumerate() {
+        for (block_row, means) in rows_mut(&mut means).enumerate() {
             let top = block_row * BLOCK;
             let bottom = (top + BLOCK).min(self.height);
             sums.fill(0);
             for y in top..bottom {
-                let row = &self.data[y * self.stride..][..self.width];
-                let (whole, rest) = row.as_chunks::<BLOCK>();
-                for (sum, samples) in sums.iter_mut().zip(whole) {
-                    *sum += pair_sums(*samples);
-                }
-                if let (Some(sum), false) = (sums.last_mut(), rest.is_empty()) {
-                    let mut samples = [0; BLOCK];
-                    samples[..rest.len()].copy_from_slice(rest);
-                    *sum += pair_sums(samples);
-                }
+                add(&mut sums, &self.data[y * self.stride..][..self.width]);
             }
-            for (column, (mean, sum)) in means.iter_mut().zip(&sums).enumerate() {
-                let wide = BLOCK.min(self.width - column * BLOCK);
-                let sum: u64 = (0..4).map(|lane| (sum >> (16 * lane)) & 0xffff).sum();
-                *mean = sum as f32 / ((bottom - top) * wide) as f32;
+            let high = bottom - top;
+            let scale = ((high * BLOCK) as f32).recip();
+            for (mean, sum) in means.iter_mut().zip(&sums) {
+                *mean = lanes(*sum) as f32 * scale;
+            }
+            let wide = self.width - (columns - 1) * BLOCK;
+            if let (Some(mean), Some(sum)) = (means.last_mut(), sums.last()) {
+                *mean = lanes(*sum) as f32 / (high * wide) as f32;
             }
         }
         means
+    }
+}
+
+/// Adds the samples of a row to the sums of its blocks.
+fn add(sums: &mut [u64], row: &[u8]) {
+    let (whole, rest) = row.as_chunks::<BLOCK>();
+    for (sum, samples) in sums.iter_mut().zip(whole) {
+        *sum += pair_sums(*samples);
+    }
+    if let (Some(sum), false) = (sums.last_mut(), rest.is_empty()) {
+        let mut samples = [0; BLOCK];
+        samples[..rest.len()].copy_from_slice(rest);
+        *sum += pair_sums(samples);
     }
 }
 
@@ -84,6 +93,13 @@ fn pair_sums(samples: [u8; BLOCK]) -> u64 {
     const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
     let samples = u64::from_le_bytes(samples);
     (samples & EVEN) + ((samples >> 8) & EVEN)
+}
+
+/// The sum of the four lanes: at most 64 samples.
+fn lanes(sums: u64) -> i32 {
+    const EVEN: u64 = 0x0000_ffff_0000_ffff;
+    let pairs = (sums & EVEN) + ((sums >> 16) & EVEN);
+    (pairs as u32 + (pairs >> 32) as u32) as i32
 }
 
 #[cfg(test)]

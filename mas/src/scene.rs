@@ -31,14 +31,14 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, ArrayView2, Zip};
 
 use crate::fit::{CLIP, Fit};
+use crate::peaks::{cell, peaks};
 use crate::quantile;
+use crate::rows::{greater, less, rows};
 
 /// Least standard deviation of a block's noise, in luma levels.
 const LEAST_NOISE: f32 = 0.35;
 /// Weight of a new frame in a block's noise, in the cells' usual level, and in the reference.
 const LEARN: (f32, f32, f32) = (0.02, 0.1, 0.02);
-/// Greatest residual that counts, in standard deviations.
-const MOST: f32 = 30.0;
 /// Residuals below the first, in units of what the cells usually show, are no evidence;
 /// from the second on they are full evidence.
 const RAMP: (f32, f32) = (1.8, 12.0);
@@ -85,14 +85,14 @@ pub struct Scene {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
-    reference: Array2<f32>,
+pub(crate) struct Known {
+    pub reference: Array2<f32>,
     /// The range that each block moves in by itself.
-    low: Array2<f32>,
-    high: Array2<f32>,
-    noise: Array2<f32>,
+    pub low: Array2<f32>,
+    pub high: Array2<f32>,
+    pub noise: Array2<f32>,
     /// Residual of the frame before, in luma levels.
-    last: Array2<f32>,
+    pub last: Array2<f32>,
     /// What cells show without an event: in one frame, and in two.
     level: (f32, f32),
     frames: u32,
@@ -112,7 +112,7 @@ impl Scene {
     /// Compares block means, `[block rows, block columns]`, with what was sent. The
     /// first frame, and the first of another size, is evidence everywhere.
     pub fn look(&mut self, blocks: ArrayView2<'_, f32>) -> Look {
-        let x = blocks.mapv(|mean| {
+        let x = blocks.as_standard_layout().mapv(|mean| {
             if mean.is_finite() {
                 mean.clamp(CLIP.0, CLIP.1)
             } else {
@@ -180,19 +180,30 @@ impl Scene {
         self.probed = Some(look);
     }
 
-    fn score(&self, known: &Known, blocks: &Array2<f32>, now: &Array1<f32>, fit: &Fit) -> f32 {
+    fn score(&self, known: &Known, blocks: &Array2<f32>, evidence: &Array1<f32>, fit: &Fit) -> f32 {
         let probed = self.probed.as_ref();
         let Some(probed) = probed.filter(|probed| probed.blocks.dim() == blocks.dim()) else {
             return 1.0;
         };
         let (height, width) = blocks.dim();
-        let mut changed = 0;
-        for ((y, x), block) in blocks.indexed_iter() {
-            let p = cell(y, self.rows, height) * self.columns + cell(x, self.columns, width);
-            if now[p] > 0.0 || probed.evidence[p] > 0.0 {
-                let sigma = known.noise[[y, x]].hypot(fit.slack[[y, x]]);
-                let change = (block - probed.blocks[[y, x]]).abs();
-                changed += usize::from(change > CHANGED * sigma);
+        let mut changed = 0u32;
+        let then = rows(blocks).zip(rows(&probed.blocks));
+        let noise = rows(&known.noise).zip(rows(&fit.slack));
+        for (y, ((now, then), (noise, slack))) in then.zip(noise).enumerate() {
+            let row = cell(y, self.rows, height) * self.columns;
+            for column in 0..self.columns {
+                let p = row + column;
+                if evidence[p] > 0.0 || probed.evidence[p] > 0.0 {
+                    let first = |column: usize| (column * width).div_ceil(self.columns);
+                    let cell = first(column)..first(column + 1);
+                    let change = now[cell.clone()].iter().zip(&then[cell.clone()]);
+                    let sigma = noise[cell.clone()].iter().zip(&slack[cell]);
+                    let far = change.zip(sigma).map(|((now, then), (noise, slack))| {
+                        let most = CHANGED * (noise * noise + slack * slack).sqrt();
+                        u32::from((now - then).abs() > most)
+                    });
+                    changed += far.sum::<u32>();
+                }
             }
         }
         changed as f32 / blocks.len() as f32
@@ -201,8 +212,7 @@ impl Scene {
     /// Evidence that a position differs from what was sent, and the factor for what is
     /// known from before.
     fn judge(&self, known: &mut Known, fit: &Fit) -> (Array1<f32>, Array1<f32>) {
-        let (now, both) = known.deviations(fit, |_, residual| residual);
-        let (one, two) = (self.greatest(&now), self.greatest(&both));
+        let [one, two, beyond, both] = peaks(known, fit, (self.rows, self.columns));
         let level = (usual(&one), usual(&two));
         let settle = |old: f32, new: f32, least: f32, frames: u32| {
             let weight = LEARN.1.max(1.0 / (frames as f32 + 1.0));
@@ -222,11 +232,7 @@ impl Scene {
                 .collect()
         };
         let sent = evidence(&one, &two);
-        let (now, both) = known.deviations(fit, |at, residual| {
-            let block = known.reference[at] + residual;
-            block - block.max(known.low[at]).min(known.high[at])
-        });
-        let before = evidence(&self.greatest(&now), &self.greatest(&both));
+        let before = evidence(&beyond, &both);
         let fresh = Zip::from(&sent).and(&before).map_collect(|sent, before| {
             let share = if *sent > 0.0 {
                 before.min(*sent) / sent
@@ -237,29 +243,6 @@ impl Scene {
         });
         (sent, fresh)
     }
-
-    /// The greatest sum of 2 x 2 blocks in each cell, over its standard deviation.
-    fn greatest(&self, z: &Array2<f32>) -> Vec<f32> {
-        let (height, width) = z.dim();
-        let mut greatest = vec![0f32; self.rows * self.columns];
-        for y in 0..height {
-            let below = (y + 1).min(height - 1);
-            let first = cell(y, self.rows, height) * self.columns;
-            let (upper, lower) = (z.row(y), z.row(below));
-            for x in 0..width {
-                let right = (x + 1).min(width - 1);
-                let sum = upper[x] + upper[right] + lower[x] + lower[right];
-                let cell = &mut greatest[first + cell(x, self.columns, width)];
-                *cell = cell.max(sum.abs() / 2.0);
-            }
-        }
-        greatest
-    }
-}
-
-/// Which of `cells` a block lies in.
-fn cell(block: usize, cells: usize, blocks: usize) -> usize {
-    block * cells / blocks
 }
 
 /// What cells without an event show: the median and its distance to the least ones
@@ -272,7 +255,7 @@ fn usual(greatest: &[f32]) -> f32 {
 }
 
 impl Known {
-    fn new(x: &Array2<f32>) -> Self {
+    pub fn new(x: &Array2<f32>) -> Self {
         Self {
             reference: x.clone(),
             low: x.clone(),
@@ -282,37 +265,6 @@ impl Known {
             level: LEAST_LEVEL,
             frames: 0,
         }
-    }
-
-    /// How far each block is from what it should be, in its standard deviations: of this
-    /// frame, and what it and the one before agree on. `off` turns a residual against the
-    /// reference into what is to be explained, given the block's index.
-    fn deviations(
-        &self,
-        fit: &Fit,
-        off: impl Fn((usize, usize), f32) -> f32,
-    ) -> (Array2<f32>, Array2<f32>) {
-        let mut now = Array2::zeros(fit.residual.dim());
-        let mut both = Array2::zeros(fit.residual.dim());
-        let sigma = Zip::from(&self.noise)
-            .and(&fit.slack)
-            .map_collect(|noise, slack| (noise * noise + slack * slack).sqrt());
-        Zip::indexed(&mut now)
-            .and(&mut both)
-            .and(&fit.residual)
-            .and(&self.last)
-            .and(&sigma)
-            .for_each(|at, now, both, r, last, sigma| {
-                let deviation = |r: f32| (off(at, r) / sigma).clamp(-MOST, MOST);
-                let (a, b) = (deviation(*r), deviation(*last));
-                *now = a;
-                *both = if a * b > 0.0 {
-                    a.signum() * a.abs().min(b.abs())
-                } else {
-                    0.0
-                };
-            });
-        (now, both)
     }
 
     fn learn(&mut self, residual: &Array2<f32>) {
@@ -325,7 +277,7 @@ impl Known {
             .and(&self.noise)
             .for_each(|low, high, reference, r, noise| {
                 let x = reference + r;
-                let step = |off: f32| off.clamp(-RANGE.1 * noise, RANGE.0 * noise);
+                let step = |off: f32| less(greater(off, -RANGE.1 * noise), RANGE.0 * noise);
                 *high += step(x - *high);
                 *low -= step(*low - x);
             });
@@ -335,9 +287,9 @@ impl Known {
             .and(&self.last)
             .for_each(|noise, reference, r, last| {
                 // Mean absolute difference of two Gaussians to one standard deviation.
-                let step = ((r - last).abs() * 0.886).min(3.0 * *noise);
-                *noise = (*noise + weight * (step - *noise)).max(LEAST_NOISE);
-                *reference += LEARN.2 * r.clamp(-*noise, *noise);
+                let step = less((r - last).abs() * 0.886, 3.0 * *noise);
+                *noise = greater(*noise + weight * (step - *noise), LEAST_NOISE);
+                *reference += LEARN.2 * less(greater(*r, -*noise), *noise);
             });
     }
 }

@@ -101,3 +101,28 @@ fn what_sways_counts_for_less_than_what_leaves_its_range() {
         worth(&beyond, 0)
     );
 }
+
+/// A picture of full HD has more blocks than are fitted to.
+#[test]
+fn light_is_explained_and_an_object_is_seen_in_a_large_picture() {
+    let picture = |frame: u32, gain: f32, object: f32| {
+        let mut random = frame.wrapping_mul(2_654_435_761) | 1;
+        Array2::from_shape_fn((135, 240), |(y, x)| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let noise = (random >> 16) as f32 / 65_536.0 - 0.5;
+            let there = (60..64).contains(&y) && (120..123).contains(&x);
+            let still = 60.0 + ((y * 7 + x * 13) % 31) as f32 + x as f32 / 10.0;
+            gain * still + noise + if there { object } else { 0.0 }
+        })
+    };
+    let mut scene = Scene::new(7, 7);
+    let first = scene.look(picture(0, 1.0, 0.0).view());
+    scene.mark_sent(&first, 0..49);
+    for frame in 1..30 {
+        scene.look(picture(frame, 1.0, 0.0).view());
+    }
+    let brighter = scene.look(picture(30, 1.15, 40.0).view());
+    assert!((brighter.gain - 1.15).abs() < 0.02, "{}", brighter.gain);
+    let seen: Vec<usize> = (0..49).filter(|p| brighter.evidence[*p] > 0.5).collect();
+    assert_eq!(seen, [3 * 7 + 3]);
+}
