@@ -6,6 +6,7 @@ use std::sync::{LazyLock, Mutex};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{HopNetwork, SpeechDetector};
 
@@ -72,6 +73,12 @@ impl ObjectSubclass for AudioMas {
 }
 
 impl ObjectImpl for AudioMas {
+    fn constructed(&self) {
+        self.parent_constructed();
+        // What is marked as silence stays so.
+        self.obj().set_gap_aware(true);
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = HopMeter::<Sound>::properties();
@@ -141,6 +148,7 @@ impl ElementImpl for AudioMas {
             let caps = gst_audio::AudioCapsBuilder::new_interleaved()
                 .format_list([gst_audio::AudioFormat::F32le, gst_audio::AudioFormat::S16le])
                 .rate_range(RATES)
+                .channels_range(1..=64)
                 .build();
             crate::in_and_out(&caps)
         });
