@@ -367,9 +367,8 @@ impl ElementImpl for Offload {
         let changed = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
             // The pads are inactive, so it cannot be held up in a push.
-            if let Some(thread) = lock(&self.thread).take() {
-                let _ = thread.join();
-            }
+            let thread = lock(&self.thread).take();
+            let _ = thread.map(JoinHandle::join);
             *lock(&self.state) = State::default();
         }
         changed
