@@ -16,6 +16,9 @@
 //!
 //! `docs/elements.md` holds each element's properties and a line for gst-launch-1.0.
 
+// A lock in the head of a `match` or `if let` would be held across the calls in its body.
+#![warn(clippy::significant_drop_in_scrutinee)]
+
 use gst::glib;
 use gst::prelude::*;
 use gst_base::prelude::*;

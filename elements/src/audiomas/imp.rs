@@ -6,11 +6,13 @@ use std::sync::{LazyLock, Mutex};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{HopNetwork, SpeechDetector};
 
-use super::sound::{RATE, Sound, Speech};
-use crate::hops::{HopMeter, in_place};
+use super::convert::Converter;
+use super::sound::{Sound, Speech};
+use crate::hops::HopMeter;
 use crate::lock;
 use crate::model::load_error;
 
@@ -22,39 +24,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// How samples are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    F32,
-    S16,
-}
-
-impl Format {
-    fn from_caps(caps: &gst::CapsRef) -> Option<Self> {
-        match caps.structure(0)?.get::<&str>("format").ok()? {
-            "F32LE" => Some(Self::F32),
-            "S16LE" => Some(Self::S16),
-            _ => None,
-        }
-    }
-
-    /// Samples in \[-1, 1\]; none if the bytes are no whole number of them.
-    fn samples(self, bytes: &[u8]) -> Option<Vec<f32>> {
-        match self {
-            Self::F32 => {
-                let (samples, rest) = bytes.as_chunks::<4>();
-                let values = samples.iter().map(|sample| f32::from_le_bytes(*sample));
-                rest.is_empty().then(|| values.collect())
-            }
-            Self::S16 => {
-                let (samples, rest) = bytes.as_chunks::<2>();
-                let values = samples.iter().map(|sample| i16::from_le_bytes(*sample));
-                rest.is_empty()
-                    .then(|| values.map(|value| f32::from(value) / 32_768.0).collect())
-            }
-        }
-    }
-}
+/// Rates in Hz.
+const RATES: std::ops::RangeInclusive<i32> = 8_000..=192_000;
 
 /// The settings that other modalities do not have.
 #[derive(Debug, Clone)]
@@ -91,7 +62,7 @@ impl SpeechSettings {
 pub struct AudioMas {
     meter: HopMeter<Sound>,
     speech: Mutex<SpeechSettings>,
-    format: Mutex<Option<Format>>,
+    format: Mutex<Option<gst_audio::AudioInfo>>,
 }
 
 #[glib::object_subclass]
@@ -102,6 +73,12 @@ impl ObjectSubclass for AudioMas {
 }
 
 impl ObjectImpl for AudioMas {
+    fn constructed(&self) {
+        self.parent_constructed();
+        // What is marked as silence stays so.
+        self.obj().set_gap_aware(true);
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = HopMeter::<Sound>::properties();
@@ -168,13 +145,12 @@ impl ElementImpl for AudioMas {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst::Caps::builder("audio/x-raw")
-                .field("format", gst::List::new(["F32LE", "S16LE"]))
-                .field("rate", RATE as i32)
-                .field("channels", 1i32)
-                .field("layout", "interleaved")
+            let caps = gst_audio::AudioCapsBuilder::new_interleaved()
+                .format_list([gst_audio::AudioFormat::F32le, gst_audio::AudioFormat::S16le])
+                .rate_range(RATES)
+                .channels_range(1..=64)
                 .build();
-            in_place(&caps)
+            crate::in_and_out(&caps)
         });
         &TEMPLATES
     }
@@ -204,13 +180,12 @@ impl BaseTransformImpl for AudioMas {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let format = Format::from_caps(incaps)
-            .ok_or_else(|| gst::loggable_error!(CAT, "no format that is read in {incaps}"))?;
-        if lock(&self.format)
-            .replace(format)
-            .is_some_and(|before| before != format)
-        {
+        let unread = |error| gst::loggable_error!(CAT, "{error} in {incaps}");
+        let format = gst_audio::AudioInfo::from_caps(incaps).map_err(unread)?;
+        if lock(&self.format).replace(format.clone()).as_ref() != Some(&format) {
+            let converter = Converter::new(&format).map_err(unread)?;
             self.meter.restart();
+            self.meter.with_network(|sound| sound.hear(converter));
         }
         Ok(())
     }
@@ -231,8 +206,6 @@ impl BaseTransformImpl for AudioMas {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let format = lock(&self.format).unwrap_or(Format::F32);
-        self.meter
-            .measure(&*self.obj(), buffer, |bytes| format.samples(bytes))
+        self.meter.measure(&*self.obj(), buffer)
     }
 }

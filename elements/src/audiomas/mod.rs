@@ -2,13 +2,14 @@
 //! [`MasMeta`](crate::meta::MasMeta).
 //!
 //! ```shell
-//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! audioresample ! \
+//! gst-launch-1.0 -m filesrc location=street.ogg ! decodebin ! audioconvert ! \
 //!     msaoaudiomas model=models/msao-edge message=true ! fakesink
 //! ```
 
 use gst::glib;
 use gst::prelude::*;
 
+mod convert;
 mod imp;
 mod sound;
 

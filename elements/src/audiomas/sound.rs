@@ -4,10 +4,8 @@ use broker::Modality;
 use mllm::log_mel::{self, LogMel};
 use mllm::{EncoderId, HopNetwork, HopOutput, SpeechDetector};
 
-use crate::hops::{Hop, Look, Shape};
-
-/// Samples a second.
-pub(super) const RATE: u32 = log_mel::SAMPLE_RATE;
+use super::convert::Converter;
+use crate::hops::{Hop, Look, Shape, Source};
 
 /// Detects speech.
 pub(super) struct Speech {
@@ -21,14 +19,28 @@ pub(super) struct Sound {
     log_mel: LogMel,
     encoder: HopNetwork,
     speech: Option<Speech>,
+    /// From the stream's format, once it is known.
+    converter: Option<Converter>,
 }
 
 impl Sound {
     pub fn new(encoder: HopNetwork, speech: Option<Speech>) -> Self {
         Self {
+            converter: None,
             log_mel: LogMel::new(),
             encoder,
             speech,
+        }
+    }
+
+    /// What comes from now on is of the format that this converts from.
+    pub fn hear(&mut self, converter: Converter) {
+        self.converter = Some(converter);
+    }
+
+    fn forget_speech(&mut self) {
+        if let Some(speech) = &mut self.speech {
+            speech.detector.reset();
         }
     }
 }
@@ -39,10 +51,23 @@ impl Hop for Sound {
     fn shape(&self) -> Shape {
         Shape {
             channels: 1,
-            rate: RATE,
+            rate: log_mel::SAMPLE_RATE,
             hop: log_mel::HOP_SAMPLES,
             context: log_mel::CONTEXT_SAMPLES,
         }
+    }
+
+    fn source(&self) -> Source {
+        let unknown = Source {
+            sample: size_of::<f32>(),
+            rate: log_mel::SAMPLE_RATE,
+        };
+        self.converter.as_ref().map_or(unknown, Converter::source)
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Vec<f32> {
+        let converter = self.converter.as_mut();
+        converter.map_or_else(Vec::new, |converter| converter.convert(bytes))
     }
 
     fn encoder(&self) -> &EncoderId {
@@ -69,7 +94,7 @@ impl Hop for Sound {
         if samples.iter().any(|sample| !sample.is_finite()) {
             look.flags.push("non-finite");
             // The detector remembers what it hears, and would never get rid of these.
-            self.restart();
+            self.forget_speech();
         } else if let Some(speech) = &mut self.speech {
             look.speech = speech.detector.push(samples)?;
             if look
@@ -83,8 +108,9 @@ impl Hop for Sound {
     }
 
     fn restart(&mut self) {
-        if let Some(speech) = &mut self.speech {
-            speech.detector.reset();
+        if let Some(converter) = &mut self.converter {
+            converter.reset();
         }
+        self.forget_speech();
     }
 }

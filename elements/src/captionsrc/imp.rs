@@ -236,14 +236,18 @@ impl BaseSrcImpl for CaptionSrc {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.reader) = None;
+        let reader = lock(&self.reader).take();
+        drop(reader);
         Ok(())
     }
 
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        let mut wait = lock(&self.wait);
-        wait.flushing = true;
-        if let Some(id) = wait.id.take() {
+        let id = {
+            let mut wait = lock(&self.wait);
+            wait.flushing = true;
+            wait.id.take()
+        };
+        if let Some(id) = id {
             id.unschedule();
         }
         Ok(())

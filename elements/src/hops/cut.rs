@@ -1,7 +1,5 @@
 //! Cuts a stream of samples into hops.
 
-use crate::sensor::length;
-
 /// Times that differ from what was expected by no more than this are jitter.
 const JITTER: gst::ClockTime = gst::ClockTime::from_mseconds(40);
 
@@ -53,10 +51,10 @@ impl Cutter {
         times.is_none_or(|(pts, expected)| pts.absdiff(expected) <= JITTER)
     }
 
-    /// Notes where a buffer of so many samples ends.
-    pub fn note(&mut self, pts: Option<gst::ClockTime>, samples: usize) {
+    /// Notes where a buffer of this length ends.
+    pub fn note(&mut self, pts: Option<gst::ClockTime>, length: gst::ClockTime) {
         let start = pts.or(self.expected);
-        self.expected = start.map(|start| start + length(samples as u64, self.shape.rate));
+        self.expected = start.map(|start| start + length);
     }
 
     /// Takes values up to the end of the hop; returns what is left of them.

@@ -18,6 +18,10 @@ pub(crate) trait Hop: Send + 'static {
     const MODALITY: Modality;
     /// How the stream is cut.
     fn shape(&self) -> super::Shape;
+    /// How the stream comes.
+    fn source(&self) -> Source;
+    /// What the network reads of what comes, which is whole samples.
+    fn read(&mut self, bytes: &[u8]) -> Vec<f32>;
     /// The encoder.
     fn encoder(&self) -> &EncoderId;
     /// What runs it.
@@ -30,6 +34,15 @@ pub(crate) trait Hop: Send + 'static {
     fn look(&mut self, samples: &[f32]) -> Result<Look, mllm::Error>;
     /// What comes next does not follow what came before.
     fn restart(&mut self) {}
+}
+
+/// How a stream comes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    /// Bytes of one sample of all channels.
+    pub sample: usize,
+    /// Samples a second.
+    pub rate: u32,
 }
 
 /// What there is to say of a hop.
@@ -73,6 +86,9 @@ pub(super) struct State<H> {
     encoder: Arc<EncoderId>,
     meter: Arc<Mutex<Meter>>,
     cutter: Cutter,
+    /// Samples since the stream began, or began anew: as they came, and as the network reads them.
+    came: u64,
+    read: u64,
     hops: u64,
     latest: Option<Arc<Measured>>,
 }
@@ -91,6 +107,8 @@ impl<H: Hop> State<H> {
             meter: Arc::new(Mutex::new(meter)),
             cutter: Cutter::new(network.shape()),
             network,
+            came: 0,
+            read: 0,
             hops: 0,
             latest: None,
         })
@@ -100,8 +118,8 @@ impl<H: Hop> State<H> {
         self.network.provider()
     }
 
-    pub fn network(&self) -> &H {
-        &self.network
+    pub fn network(&mut self) -> &mut H {
+        &mut self.network
     }
 
     /// Later hops are measured with this β.
@@ -117,24 +135,32 @@ impl<H: Hop> State<H> {
         }
         stats.given_up += given_up;
         self.network.restart();
+        (self.came, self.read) = (0, 0);
         self.latest = None;
     }
 
-    /// Takes a buffer's samples and measures the hops that end in it.
+    /// Takes a buffer with these bytes, which are whole samples, and measures the hops that end in it.
     pub fn take(
         &mut self,
         buffer: &gst::BufferRef,
-        values: &[f32],
-        stats: &mut Stats,
+        bytes: &[u8],
+        stats: &Mutex<Stats>,
     ) -> Result<Ended, mllm::Error> {
         if !self.cutter.follows(buffer) {
-            self.restart(stats);
+            self.restart(&mut lock(stats));
         }
+        let source = self.network.source();
+        let came = (bytes.len() / source.sample) as u64;
+        self.cutter.note(buffer.pts(), length(came, source.rate));
         let shape = self.network.shape();
-        let samples = |values: &[f32]| values.len() / shape.channels;
-        self.cutter.note(buffer.pts(), samples(values));
+        let samples = |values: &[f32]| (values.len() / shape.channels) as u64;
+        let values = self.network.read(bytes);
+        // The buffer begins here, as the stream counts.
+        let begins = length(self.came, source.rate);
+        self.came += came;
+        self.read += samples(&values);
         let mut hops = Vec::new();
-        let mut rest = values;
+        let mut rest = &*values;
         while !rest.is_empty() {
             rest = self.cutter.fill(rest);
             let Some(hop) = self.cutter.hop() else {
@@ -143,12 +169,16 @@ impl<H: Hop> State<H> {
             let begun = Instant::now();
             let output = self.network.run(hop)?;
             let look = self.network.look(&hop[shape.context * shape.channels..])?;
-            let over = length((samples(values) - samples(rest)) as u64, shape.rate);
+            let ends = length(self.read - samples(rest), shape.rate);
             let long = length(shape.hop as u64, shape.rate);
-            let end = buffer.pts().map(|pts| pts + over);
+            // What a converter held back ends before the buffer that brings it.
+            let end = buffer.pts().map(|pts| (pts + ends).saturating_sub(begins));
             let measured = Arc::new(self.measured(output, look.flags, end));
-            stats.time += begun.elapsed();
-            stats.hops += 1;
+            {
+                let mut stats = lock(stats);
+                stats.time += begun.elapsed();
+                stats.hops += 1;
+            }
             self.cutter.advance();
             self.latest = Some(Arc::clone(&measured));
             hops.push(EndedHop {

@@ -12,7 +12,7 @@ use gst::prelude::*;
 
 pub(crate) use cut::Shape;
 use measure::State;
-pub(crate) use measure::{Hop, Look};
+pub(crate) use measure::{Hop, Look, Source};
 use settings::{Settings, Stats};
 
 use crate::beta;
@@ -91,18 +91,17 @@ impl<H: Hop> HopMeter<H> {
         true
     }
 
-    /// Asks the network of the running element something.
-    pub fn of_network<T>(&self, ask: impl FnOnce(&H) -> T) -> Option<T> {
-        lock(&self.state).as_ref().map(|state| ask(state.network()))
+    /// Asks or tells the network of the running element something.
+    pub fn with_network<T>(&self, with: impl FnOnce(&mut H) -> T) -> Option<T> {
+        let mut state = lock(&self.state);
+        state.as_mut().map(|state| with(state.network()))
     }
 
-    /// Measures the hops that end in a buffer and adds the meta. `decode` makes samples
-    /// of bytes, none if they are no whole number of samples.
+    /// Measures the hops that end in a buffer and adds the meta.
     pub fn measure(
         &self,
         element: &impl IsA<gst::Element>,
         buffer: &mut gst::BufferRef,
-        decode: impl Fn(&[u8]) -> Option<Vec<f32>>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
         let unreadable = |problem: &str| {
             lock(&self.stats).unreadable += 1;
@@ -113,18 +112,19 @@ impl<H: Hop> HopMeter<H> {
             );
             Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
         };
-        let samples = match buffer.map_readable() {
-            Ok(bytes) => decode(&bytes),
+        let sample = self.with_network(|network| network.source().sample);
+        let sample = sample.ok_or(gst::FlowError::Flushing)?;
+        let ended = match buffer.map_readable() {
             Err(error) => return unreadable(&error.to_string()),
-        };
-        let Some(samples) = samples else {
-            let size = buffer.size();
-            return unreadable(&format!("{size} bytes are no whole number of samples"));
-        };
-        let ended = {
-            let mut state = lock(&self.state);
-            let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.take(buffer, &samples, &mut lock(&self.stats))
+            Ok(bytes) if !bytes.len().is_multiple_of(sample) => {
+                let size = bytes.len();
+                return unreadable(&format!("{size} bytes are no whole number of samples"));
+            }
+            Ok(bytes) => {
+                let mut state = lock(&self.state);
+                let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
+                state.take(buffer, &bytes, &self.stats)
+            }
         };
         let ended = ended.map_err(|error| {
             gst::element_error!(element, gst::LibraryError::Failed, ("{error}"));
@@ -138,17 +138,4 @@ impl<H: Hop> HopMeter<H> {
         MasMeta::put_all(buffer, ended.carried());
         Ok(gst::FlowSuccess::Ok)
     }
-}
-
-/// The pads of an element that works in place.
-pub(crate) fn in_place(caps: &gst::Caps) -> Vec<gst::PadTemplate> {
-    [
-        ("sink", gst::PadDirection::Sink),
-        ("src", gst::PadDirection::Src),
-    ]
-    .into_iter()
-    .filter_map(|(name, direction)| {
-        gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
-    })
-    .collect()
 }

@@ -126,9 +126,11 @@ impl Offload {
 
     fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
         match event.view() {
-            gst::EventView::StreamStart(_) => {
+            gst::EventView::Segment(_) => {
                 let passed = gst::Pad::event_default(pad, Some(&*self.obj()), event);
-                self.src.push_event(feedback::wanted());
+                if !self.has_asked() {
+                    self.src.push_event(feedback::wanted());
+                }
                 return passed;
             }
             gst::EventView::Eos(_) => {
@@ -142,6 +144,17 @@ impl Offload {
             _ => {}
         }
         gst::Pad::event_default(pad, Some(&*self.obj()), event)
+    }
+
+    /// Whether downstream knows that what it hears is wanted: the event sticks to the pad.
+    fn has_asked(&self) -> bool {
+        let stuck = |index| {
+            self.src
+                .sticky_event::<gst::event::CustomDownstreamSticky>(index)
+        };
+        (0..)
+            .map_while(stuck)
+            .any(|event| feedback::is_wanted(&event))
     }
 
     /// Waits for the cloud's first heartbeats, if windows wait for it: until the element has run for as long as a cloud may
@@ -249,12 +262,16 @@ impl ObjectSubclass for Offload {
     type ParentType = gst::Element;
 
     fn with_class(class: &Self::Class) -> Self {
-        let pad = |name: &str| {
-            let template = class.pad_template(name);
-            template.map(|template| gst::Pad::builder_from_template(&template))
+        let pad = |name: &str, direction| {
+            let builder = match class.pad_template(name) {
+                Some(template) => gst::Pad::builder_from_template(&template),
+                None => gst::Pad::builder(direction),
+            };
+            // Caps go through as they come.
+            builder.flags(gst::PadFlags::PROXY_CAPS)
         };
-        let sink = pad("sink").unwrap_or_else(|| gst::Pad::builder(gst::PadDirection::Sink));
-        let src = pad("src").unwrap_or_else(|| gst::Pad::builder(gst::PadDirection::Src));
+        let sink = pad("sink", gst::PadDirection::Sink);
+        let src = pad("src", gst::PadDirection::Src);
         Self {
             sink: sink
                 .chain_function(|_, parent, buffer| {
@@ -350,9 +367,8 @@ impl ElementImpl for Offload {
         let changed = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
             // The pads are inactive, so it cannot be held up in a push.
-            if let Some(thread) = lock(&self.thread).take() {
-                let _ = thread.join();
-            }
+            let thread = lock(&self.thread).take();
+            let _ = thread.map(JoinHandle::join);
             *lock(&self.state) = State::default();
         }
         changed

@@ -5,11 +5,12 @@ use std::sync::{LazyLock, Mutex};
 use broker::Modality;
 use gst::glib;
 use gst::subclass::prelude::*;
+use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{EncoderId, HopNetwork, HopOutput};
 use ndarray::Array2;
 
-use crate::hops::{Hop, HopMeter, Look, Shape, in_place};
+use crate::hops::{Hop, HopMeter, Look, Shape, Source};
 use crate::lock;
 use crate::model::load_error;
 use crate::sensor::SensorFormat;
@@ -77,6 +78,19 @@ impl Hop for Sensors {
         }
     }
 
+    fn source(&self) -> Source {
+        Source {
+            sample: 4 * self.format.channels,
+            rate: self.format.rate,
+        }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Vec<f32> {
+        let (values, _) = bytes.as_chunks::<4>();
+        let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes));
+        values.collect()
+    }
+
     fn encoder(&self) -> &EncoderId {
         self.network.encoder()
     }
@@ -127,6 +141,12 @@ impl ObjectSubclass for SensorMas {
 }
 
 impl ObjectImpl for SensorMas {
+    fn constructed(&self) {
+        self.parent_constructed();
+        // What is marked as silence stays so.
+        self.obj().set_gap_aware(true);
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
             LazyLock::new(HopMeter::<Sensors>::properties);
@@ -162,7 +182,7 @@ impl ElementImpl for SensorMas {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> =
-            LazyLock::new(|| in_place(&SensorFormat::any_caps()));
+            LazyLock::new(|| crate::in_and_out(&SensorFormat::any_caps()));
         &TEMPLATES
     }
 }
@@ -191,7 +211,7 @@ impl BaseTransformImpl for SensorMas {
     fn set_caps(&self, incaps: &gst::Caps, _out: &gst::Caps) -> Result<(), gst::LoggableError> {
         let format = SensorFormat::from_caps(incaps)
             .ok_or_else(|| gst::loggable_error!(CAT, "no channels or no rate in {incaps}"))?;
-        let mismatch = self.meter.of_network(|network| network.mismatch(&format));
+        let mismatch = (self.meter).with_network(|network| network.mismatch(&format));
         if let Some(problem) = mismatch.flatten() {
             gst::element_imp_error!(self, gst::CoreError::Negotiation, ("{problem}"));
             return Err(gst::loggable_error!(CAT, "{problem}"));
@@ -221,18 +241,6 @@ impl BaseTransformImpl for SensorMas {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let row = 4 * lock(&self.format)
-            .as_ref()
-            .map_or(1, |format| format.channels);
-        self.meter.measure(&*self.obj(), buffer, |bytes| {
-            let (values, _) = bytes.as_chunks::<4>();
-            let whole = bytes.len() % row == 0;
-            whole.then(|| {
-                values
-                    .iter()
-                    .map(|bytes| f32::from_le_bytes(*bytes))
-                    .collect()
-            })
-        })
+        self.meter.measure(&*self.obj(), buffer)
     }
 }

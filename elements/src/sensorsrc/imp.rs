@@ -132,6 +132,15 @@ impl SensorSrc {
         Ok((Source::Subject(Box::new(live_source)), started))
     }
 
+    /// The next buffer, or why there is none.
+    fn next(&self) -> Result<Result<gst::Buffer, gst::FlowError>, Error> {
+        Ok(match lock(&self.source).as_mut() {
+            None => Err(gst::FlowError::Flushing),
+            Some(Source::Subject(live)) => live.next().ok_or(gst::FlowError::Flushing),
+            Some(Source::File(replay)) => replay.next()?.ok_or(gst::FlowError::Eos),
+        })
+    }
+
     fn set_flushing(&self, flushing: bool) {
         if let Some((inbox, _)) = lock(&self.started).as_ref().and_then(|s| s.live.as_ref()) {
             inbox.set_flushing(flushing);
@@ -259,8 +268,9 @@ impl BaseSrcImpl for SensorSrc {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.source) = None;
-        *lock(&self.started) = None;
+        let source = lock(&self.source).take();
+        let started = lock(&self.started).take();
+        drop((source, started));
         Ok(())
     }
 
@@ -317,17 +327,11 @@ impl PushSrcImpl for SensorSrc {
         &self,
         _buffer: Option<&mut gst::BufferRef>,
     ) -> Result<CreateSuccess, gst::FlowError> {
-        let buffer = match lock(&self.source).as_mut() {
-            None => return Err(gst::FlowError::Flushing),
-            Some(Source::Subject(live)) => live.next().ok_or(gst::FlowError::Flushing)?,
-            Some(Source::File(replay)) => match replay.next() {
-                Ok(buffer) => buffer.ok_or(gst::FlowError::Eos)?,
-                Err(error) => {
-                    self.post_error_message(unreadable(&error));
-                    return Err(gst::FlowError::Error);
-                }
-            },
-        };
+        let next = self.next();
+        let buffer = next.map_err(|error| {
+            self.post_error_message(unreadable(&error));
+            gst::FlowError::Error
+        })??;
         let channels = lock(&self.started)
             .as_ref()
             .map_or(1, |started| started.format.channels);

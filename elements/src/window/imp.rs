@@ -63,6 +63,12 @@ impl Window {
         }
     }
 
+    /// A seek is for upstream: windows have their times in running time, whatever part of the streams they are of.
+    fn count_in_running_time(&self) {
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        self.obj().update_segment(&segment);
+    }
+
     fn warn_of_unusable(&self) {
         let mut stats = lock(&self.stats);
         if stats.unusable > 0 && !std::mem::replace(&mut stats.warned, true) {
@@ -205,6 +211,7 @@ impl AggregatorImpl for Window {
 
     fn flush(&self) -> Result<gst::FlowSuccess, gst::FlowError> {
         lock(&self.gather).flush();
+        self.count_in_running_time();
         Ok(gst::FlowSuccess::Ok)
     }
 
@@ -275,7 +282,12 @@ impl AggregatorImpl for Window {
         if let Some(betas) = beta::read(&event) {
             *lock(&self.betas) = Some(betas);
         }
-        self.parent_src_event(event)
+        let seeks = event.type_() == gst::EventType::Seek;
+        let done = self.parent_src_event(event);
+        if seeks {
+            self.count_in_running_time();
+        }
+        done
     }
 
     /// A window's first frame waits until the window is over. Whether the streams come at

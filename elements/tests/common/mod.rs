@@ -1,6 +1,8 @@
 //! What the tests share.
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses a part of it.
 
+pub mod line;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Once};
 
