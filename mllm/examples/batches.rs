@@ -1,4 +1,4 @@
-//! Whether verifying windows together pays here: windows a second in batches of 1, 2, 4 and 8, on one thread.
+//! Whether verifying windows together pays here: windows and tokens a second, by the windows in a batch.
 //!
 //! ```text
 //! cargo run --release -p mllm --example batches -- --edge testdata/models/msao-edge \
@@ -17,8 +17,6 @@ use mllm::{
     Agreement, CaptionModel, Frame, ModalTokens, Options, Probe, Provider, Tokens, Trunk, Window,
 };
 
-const BATCHES: [usize; 4] = [1, 2, 4, 8];
-
 #[derive(Parser)]
 struct Arguments {
     /// Folder of the draft model and the vision encoder
@@ -36,6 +34,9 @@ struct Arguments {
     /// Times that all windows are verified
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Windows in a batch, with commas between the numbers
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8")]
+    batches: Vec<usize>,
     /// Pictures (JPEG or PNG)
     #[arg(required = true)]
     pictures: Vec<PathBuf>,
@@ -79,13 +80,13 @@ fn main() -> Result<()> {
                     draft: with_draft.then_some(draft.as_slice()),
                 })
                 .collect();
-            let mut times = [Duration::ZERO; BATCHES.len()];
+            let mut times = vec![(Duration::ZERO, 0); arguments.batches.len()];
             for _ in 0..arguments.rounds {
-                for (time, batch) in times.iter_mut().zip(BATCHES) {
+                for ((time, tokens), &batch) in times.iter_mut().zip(&arguments.batches) {
                     let start = Instant::now();
-                    for some in windows.chunks(batch) {
+                    for some in windows.chunks(batch.max(1)) {
                         for verified in full.verify_all(some, agreement) {
-                            verified?;
+                            *tokens += verified?.caption.token_ids.len();
                         }
                     }
                     *time += start.elapsed();
@@ -93,9 +94,11 @@ fn main() -> Result<()> {
             }
             let what = if with_draft { "drafts" } else { "no drafts" };
             print!("{agreement:?}, {what}:");
-            for (time, batch) in times.iter().zip(BATCHES) {
+            for ((time, tokens), batch) in times.iter().zip(&arguments.batches) {
                 let windows = (windows.len() * arguments.rounds) as f64;
-                print!("  {batch}: {:.2} windows/s", windows / time.as_secs_f64());
+                let seconds = time.as_secs_f64();
+                let (windows, tokens) = (windows / seconds, *tokens as f64 / seconds);
+                print!("  {batch}: {windows:.1} windows/s {tokens:.0} tokens/s");
             }
             println!();
         }

@@ -9,12 +9,13 @@ use ort::value::{DynValue, Tensor, TensorRef};
 
 use crate::config::files;
 use crate::generate::LanguageModel;
-use crate::network::{Network, Port, elements, failed};
+use crate::network::{Network, Port, check_shape, elements, failed, fetched};
 use crate::tokens::{ByModality, ModalTokens, Modality, Tokens};
 use crate::{Config, Error, Options, Provider, Result};
 
 /// The decoder's output with its attention, which only models that draft have.
 const ATTENTION: &str = "attention";
+const LOGITS: &str = "logits";
 
 /// The networks of a language model, and the names and sizes of what passes between them.
 pub(crate) struct Decoder {
@@ -124,7 +125,7 @@ impl Decoder {
             Port::i64("attention_mask", [1, -1]),
             Port::i64("position_ids", [1, -1]),
         ];
-        let mut outputs = vec![Port::f32("logits", [1, -1, config.vocab_size as i64])];
+        let mut outputs = vec![Port::f32(LOGITS, [1, -1, config.vocab_size as i64])];
         for (past, present) in &cache_names {
             inputs.push(Port::f32(past, cache_shape));
             outputs.push(Port::f32(present, cache_shape));
@@ -248,23 +249,44 @@ impl Decoder {
             let value = cache.get(index).unwrap_or(&unread);
             inputs.push((Cow::from(past.as_str()), value.into()));
         }
-        let mut outputs = self.decoder.run(inputs)?;
-
+        let kept = self.cache_names.iter().map(|(_, present)| present.as_str());
+        let read: &[&str] = if watch {
+            &[LOGITS, ATTENTION]
+        } else {
+            &[LOGITS]
+        };
+        let (present, read) = self.decoder.run_keeping(inputs, kept.clone(), read)?;
+        let mut read = read.into_iter();
         let mut take = |name: &str, shape: &[usize]| {
-            let value =
-                (outputs.remove(name)).ok_or_else(|| failed(&path, format!("gave no `{name}`")))?;
-            elements(&path, name, &value, shape)?;
+            let value = read
+                .next()
+                .ok_or_else(|| failed(&path, format!("gave no `{name}`")))?;
+            check_shape(&path, name, &value, shape)?;
             Ok::<_, Error>(value)
         };
-        let logits = take("logits", &[batch, count, self.vocabulary])?;
-        let shape = [batch, self.heads, total, self.head_dim];
-        *cache = (self.cache_names.iter())
-            .map(|(_, present)| take(present, &shape))
-            .collect::<Result<_>>()?;
+        let logits = take(LOGITS, &[batch, count, self.vocabulary])?;
         let attention = watch
             .then(|| take(ATTENTION, &[batch, count, total]))
             .transpose()?;
+        for (name, value) in kept.zip(&present) {
+            check_shape(
+                &path,
+                name,
+                value,
+                &[batch, self.heads, total, self.head_dim],
+            )?;
+        }
+        *cache = present;
         Ok(Seen { logits, attention })
+    }
+
+    /// The elements of a part of the cache, wherever it is.
+    pub(crate) fn cached<'v>(
+        &self,
+        value: &'v DynValue,
+        shape: &[usize],
+    ) -> Result<Cow<'v, [f32]>> {
+        fetched(self.decoder.path(), "present", value, shape)
     }
 
     /// The elements of an output of [`forward`](Self::forward).
@@ -377,7 +399,7 @@ impl Reading<'_> {
         } = *self.decoder;
         let path = self.decoder.decoder.path();
         for (value, (_, name)) in self.cache.iter_mut().zip(&self.decoder.cache_names) {
-            let all = elements(path, name, value, &[1, heads, self.cached, head_dim])?;
+            let all = fetched(path, name, value, &[1, heads, self.cached, head_dim])?;
             let mut kept = Vec::with_capacity(heads * length * head_dim);
             for head in all.chunks_exact(self.cached * head_dim) {
                 kept.extend_from_slice(&head[..length * head_dim]);

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynValue, Outlet, TensorElementType, ValueType};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorValueType, ValueType};
 
 use crate::{Error, Options, Provider, Result, runtime};
 
@@ -110,6 +111,47 @@ impl Network {
             .map_err(|error| failed(path, error.to_string()))
     }
 
+    /// Runs the network. The outputs `kept` stay in the memory of what runs it, for a later run to read them there; those
+    /// to be `read` come to the CPU's. Gives both in their order.
+    pub(crate) fn run_keeping<'n>(
+        &mut self,
+        inputs: Inputs<'_>,
+        kept: impl Iterator<Item = &'n str> + Clone,
+        read: &[&str],
+    ) -> Result<(Vec<DynValue>, Vec<DynValue>)> {
+        let path = &self.path;
+        let bad = |error: ort::Error| failed(path, error.to_string());
+        let memory = |device| {
+            let (allocator, kind) = (AllocatorType::Device, MemoryType::Default);
+            MemoryInfo::new(device, 0, allocator, kind).map_err(bad)
+        };
+        let own = match self.provider {
+            Provider::Auto | Provider::Cpu => AllocationDevice::CPU,
+            Provider::Cuda | Provider::TensorRt => AllocationDevice::CUDA,
+        };
+        let (own, host) = (memory(own)?, memory(AllocationDevice::CPU)?);
+        let mut binding = self.session.create_binding().map_err(bad)?;
+        for (name, value) in &inputs {
+            binding.bind_input(name.as_ref(), value).map_err(bad)?;
+        }
+        for name in kept.clone() {
+            binding.bind_output_to_device(name, &own).map_err(bad)?;
+        }
+        for &name in read {
+            binding.bind_output_to_device(name, &host).map_err(bad)?;
+        }
+        let mut outputs = self.session.run_binding(&binding).map_err(bad)?;
+        let mut take = |name: &str| {
+            let value = outputs.remove(name);
+            value.ok_or_else(|| failed(path, format!("gave no `{name}`")))
+        };
+        let kept = kept.map(&mut take).collect::<Result<_>>()?;
+        Ok((
+            kept,
+            read.iter().map(|&name| take(name)).collect::<Result<_>>()?,
+        ))
+    }
+
     /// Runs the network and takes its only needed output.
     pub(crate) fn run_for(&mut self, inputs: Inputs<'_>, output: &str) -> Result<DynValue> {
         let value = self.run(inputs)?.remove(output);
@@ -142,6 +184,50 @@ pub(crate) fn elements<'v>(
         return Err(failed(path, reason));
     }
     Ok(data)
+}
+
+/// As [`elements`], of a value that may be in the memory of a device: from there it is copied.
+pub(crate) fn fetched<'v>(
+    path: &Path,
+    name: &str,
+    value: &'v DynValue,
+    shape: &[usize],
+) -> Result<Cow<'v, [f32]>> {
+    let bad = |error: ort::Error| failed(path, format!("output `{name}`: {error}"));
+    let tensor = value
+        .view()
+        .downcast::<TensorValueType<f32>>()
+        .map_err(bad)?;
+    if tensor.memory_info().is_cpu_accessible() {
+        return elements(path, name, value, shape).map(Cow::from);
+    }
+    let copy = tensor.to(AllocationDevice::CPU, 0).map_err(bad)?.into_dyn();
+    Ok(elements(path, name, &copy, shape)?.to_vec().into())
+}
+
+/// Whether `value`, wherever it is, is f32 of exactly `shape`.
+pub(crate) fn check_shape(
+    path: &Path,
+    name: &str,
+    value: &DynValue,
+    shape: &[usize],
+) -> Result<()> {
+    let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
+    match value.dtype() {
+        ValueType::Tensor { ty, shape, .. }
+            if *ty == TensorElementType::Float32 && **shape == expected[..] =>
+        {
+            Ok(())
+        }
+        given => {
+            let expected = describe_tensor(TensorElementType::Float32, &expected);
+            let reason = format!(
+                "output `{name}` is {}, expected {expected}",
+                describe(given)
+            );
+            Err(failed(path, reason))
+        }
+    }
 }
 
 fn check(path: &Path, kind: &str, declared: &[Outlet], expected: &[Port]) -> Result<()> {

@@ -120,7 +120,7 @@ impl Sequences for Readings<'_> {
         let shape = [cache.held.len(), heads, before, head_dim];
         let mut values = Vec::with_capacity(cache.values.len());
         for value in &cache.values {
-            let all = self.decoder.values(value, &shape)?;
+            let all = self.decoder.cached(value, &shape)?;
             let mut some = Vec::with_capacity(picked.len() * heads * after * head_dim);
             for (index, its) in &columns {
                 for head in 0..heads {
