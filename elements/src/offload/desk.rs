@@ -43,7 +43,8 @@ struct Waiting {
 /// Where windows are decided on.
 pub(super) struct Desk {
     runtime: Runtime,
-    settings: Settings,
+    /// Of these only what waits, how long, and the most tokens may change.
+    pub settings: Settings,
     waiting: VecDeque<Waiting>,
     /// The message of a window that waited, until it arrived: they go one at a time, beside what is live.
     going: Option<String>,

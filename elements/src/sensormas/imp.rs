@@ -154,6 +154,9 @@ impl ObjectImpl for SensorMas {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         if !self.meter.set(pspec.name(), value) {
             gst::error!(CAT, imp = self, "no writable property `{}`", pspec.name());
         }
@@ -230,6 +233,14 @@ impl BaseTransformImpl for SensorMas {
             self.meter.restart();
         }
         self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.meter.answered(direction, query);
+        }
+        answered
     }
 
     /// β comes from the draft model, downstream.

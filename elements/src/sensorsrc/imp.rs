@@ -210,6 +210,9 @@ impl ObjectImpl for SensorSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         let live = {
             let mut settings = lock(&self.settings);
             settings.set(pspec.name(), value);

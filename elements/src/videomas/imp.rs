@@ -1,6 +1,7 @@
 //! Implementation of `msaovideomas`.
 
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,6 +11,7 @@ use gst_base::subclass::prelude::*;
 
 use super::frame::{self, Unreadable};
 use super::measure::{Failure, Settings, State, Stats};
+use crate::latency::Latency;
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
 use crate::{beta, lock, running_time};
@@ -26,8 +28,9 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 #[derive(Default)]
 pub struct VideoMas {
     settings: Mutex<Settings>,
-    state: Mutex<Option<State>>,
+    pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
+    latency: Latency,
 }
 
 impl VideoMas {
@@ -117,6 +120,9 @@ impl ObjectImpl for VideoMas {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         let mut settings = lock(&self.settings);
         if settings.model.set(pspec.name(), value) {
             return;
@@ -192,6 +198,7 @@ impl BaseTransformImpl for VideoMas {
         let state = State::new(&lock(&self.settings).clone())?;
         gst::info!(CAT, imp = self, "probe runs on {}", state.provider());
         *lock(&self.stats) = Stats::default();
+        self.latency.reset();
         *lock(&self.state) = Some(state);
         Ok(())
     }
@@ -218,6 +225,7 @@ impl BaseTransformImpl for VideoMas {
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
+        self.latency.add_to(direction, query);
         let linked = self.obj().sink_pad().is_linked();
         if let gst::QueryViewMut::Caps(caps) = query.view_mut()
             && direction == gst::PadDirection::Sink
@@ -271,6 +279,7 @@ impl BaseTransformImpl for VideoMas {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let begun = Instant::now();
         let settings = lock(&self.settings).clone();
         let running = running_time(&*self.obj(), buffer);
         let result = {
@@ -292,6 +301,7 @@ impl BaseTransformImpl for VideoMas {
                     self.post(&mas, buffer.pts());
                 }
                 MasMeta::put(buffer, Arc::new(mas));
+                self.latency.note(&*self.obj(), begun.elapsed());
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(Failure::Frame(error @ Unreadable::Memory { .. })) => {

@@ -52,6 +52,9 @@ pub(super) struct State {
     frame: u64,
     probed: Option<Probed>,
     still: Option<Still>,
+    /// Makes the probe as slow as a test needs it.
+    #[cfg(test)]
+    pub slow: Duration,
 }
 
 /// The last frame that the probe ran on.
@@ -112,6 +115,8 @@ impl State {
             frame: 0,
             probed: None,
             still: None,
+            #[cfg(test)]
+            slow: Duration::ZERO,
         })
     }
 
@@ -169,6 +174,8 @@ impl State {
         if ask {
             let input = frame::for_probe(&frame)?;
             let begun = Instant::now();
+            #[cfg(test)]
+            std::thread::sleep(self.slow);
             let output = self.probe.run(&input).map_err(|error| match error {
                 mllm::Error::Frame(_) => Failure::Frame(error.into()),
                 _ => Failure::Probe(error),

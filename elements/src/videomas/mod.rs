@@ -29,3 +29,6 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         VideoMas::static_type(),
     )
 }
+
+#[cfg(test)]
+mod tests;
