@@ -1,7 +1,7 @@
 //! Implementation of `msaovideomas`.
 
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,13 +10,14 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::frame::{self, Unreadable};
+use super::late::Lateness;
 use super::measure::{Failure, Settings, State, Stats};
 use crate::latency::Latency;
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
 use crate::{beta, lock, running_time};
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "msaovideomas",
         gst::DebugColorFlags::empty(),
@@ -31,6 +32,7 @@ pub struct VideoMas {
     pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
     latency: Latency,
+    lateness: Lateness,
 }
 
 impl VideoMas {
@@ -88,6 +90,13 @@ impl ObjectImpl for VideoMas {
                     .default_value(default.heartbeat.nseconds())
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecUInt64::builder("budget")
+                    .nick("Budget")
+                    .blurb("Time that a frame may take in the mean (ns), T0 and T1 together: while it takes longer the probe runs on fewer frames, and on more again when there is room; 0 for any")
+                    .maximum(10_000_000_000)
+                    .default_value(default.budget.as_nanos() as u64)
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecFloat::builder("coverage")
                     .nick("Coverage")
                     .blurb("Share of a frame's activation energy that the spatial mask holds; above 0")
@@ -110,7 +119,7 @@ impl ObjectImpl for VideoMas {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, probed, unreadable; t0-time and t1-time: time spent in T0 and T1 (ns)")
+                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns)")
                     .read_only()
                     .build(),
             ]);
@@ -132,6 +141,7 @@ impl ObjectImpl for VideoMas {
             "heartbeat" => {
                 settings.heartbeat = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
             }
+            "budget" => settings.budget = Duration::from_nanos(value.get().unwrap_or_default()),
             "coverage" => settings.coverage = value.get().unwrap_or_default(),
             "seed" => settings.seed = value.get().unwrap_or_default(),
             "message" => settings.message = value.get().unwrap_or_default(),
@@ -146,6 +156,9 @@ impl ObjectImpl for VideoMas {
                 .field("frames", stats.frames)
                 .field("probed", stats.probed)
                 .field("unreadable", stats.unreadable)
+                .field("late", stats.late)
+                .field("over-budget", stats.over_budget)
+                .field("step", stats.step)
                 .field("t0-time", stats.t0.as_nanos() as u64)
                 .field("t1-time", stats.t1.as_nanos() as u64)
                 .build()
@@ -155,6 +168,7 @@ impl ObjectImpl for VideoMas {
         match pspec.name() {
             "t0-threshold" => settings.t0_threshold.to_value(),
             "heartbeat" => settings.heartbeat.nseconds().to_value(),
+            "budget" => (settings.budget.as_nanos() as u64).to_value(),
             "coverage" => settings.coverage.to_value(),
             "seed" => settings.seed.to_value(),
             "message" => settings.message.to_value(),
@@ -199,6 +213,7 @@ impl BaseTransformImpl for VideoMas {
         gst::info!(CAT, imp = self, "probe runs on {}", state.provider());
         *lock(&self.stats) = Stats::default();
         self.latency.reset();
+        self.lateness.reset();
         *lock(&self.state) = Some(state);
         Ok(())
     }
@@ -256,16 +271,18 @@ impl BaseTransformImpl for VideoMas {
 
     /// The first frame after a flush is looked at as the first of all is; what was sent stays sent.
     fn sink_event(&self, event: gst::Event) -> bool {
-        if event.type_() == gst::EventType::FlushStop
-            && let Some(state) = lock(&self.state).as_mut()
-        {
-            state.restart();
+        if event.type_() == gst::EventType::FlushStop {
+            self.lateness.reset();
+            if let Some(state) = lock(&self.state).as_mut() {
+                state.restart();
+            }
         }
         self.parent_sink_event(event)
     }
 
-    /// β comes from the draft model, downstream.
+    /// β comes from the draft model, downstream; so does word that frames come too late.
     fn src_event(&self, event: gst::Event) -> bool {
+        self.lateness.hear(&event);
         let Some(betas) = beta::read(&event) else {
             return self.parent_src_event(event);
         };
@@ -282,10 +299,14 @@ impl BaseTransformImpl for VideoMas {
         let begun = Instant::now();
         let settings = lock(&self.settings).clone();
         let running = running_time(&*self.obj(), buffer);
+        let late = running.is_some_and(|running| {
+            let length = buffer.duration();
+            (self.lateness).is_late(&self.obj(), &self.latency, running, length)
+        });
         let result = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.measure(buffer, running, &settings, &self.stats)
+            state.measure(buffer, running, late, &settings, &self.stats)
         };
         lock(&self.stats).frames += 1;
         match result {

@@ -13,7 +13,9 @@ use gst::prelude::*;
 
 mod frame;
 mod imp;
+mod late;
 mod measure;
+mod pace;
 
 glib::wrapper! {
     /// Measures MAS on video in place.

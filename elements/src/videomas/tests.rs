@@ -106,3 +106,102 @@ fn latency_follows_the_probe_and_the_pipeline_hears_of_it() {
         assert!(again < 30 + 400, "{again}");
     }
 }
+
+fn count(fixture: &Fixture, field: &str) -> u64 {
+    let stats = fixture.element.property::<gst::Structure>("stats");
+    let value = stats.value(field).unwrap();
+    value
+        .get::<u64>()
+        .unwrap_or_else(|_| value.get::<u32>().unwrap().into())
+}
+
+/// Whether the next frame is probed.
+fn probes(fixture: &mut Fixture) -> bool {
+    let before = count(fixture, "probed");
+    fixture.frame();
+    count(fixture, "probed") > before
+}
+
+#[test]
+fn over_its_budget_it_probes_less_step_by_step_and_recovers_step_by_step() {
+    let mut fixture = Fixture::new(false);
+    fixture
+        .element
+        .set_property("heartbeat", 3_600_000_000_000u64);
+    fixture.element.set_property("budget", 80_000_000u64);
+    // On every frame it is over the budget, on one of two as well, on one of four it is not.
+    fixture.slow(200);
+    let mut steps = vec![0];
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while steps.last() < Some(&2) {
+        assert!(std::time::Instant::now() < deadline, "{steps:?}");
+        fixture.frame();
+        steps.push(count(&fixture, "step"));
+    }
+    assert!(count(&fixture, "over-budget") > 0);
+    let probed: Vec<bool> = (0..8).map(|_| probes(&mut fixture)).collect();
+    assert_eq!(
+        probed.iter().filter(|probed| **probed).count(),
+        2,
+        "{probed:?}"
+    );
+    fixture.slow(0);
+    while steps.last() > Some(&0) {
+        assert!(std::time::Instant::now() < deadline, "{steps:?}");
+        fixture.frame();
+        steps.push(count(&fixture, "step"));
+    }
+    steps.dedup();
+    assert_eq!(steps, [0, 1, 2, 1, 0]);
+    assert!(probes(&mut fixture) && probes(&mut fixture));
+}
+
+#[test]
+fn what_downstream_gets_too_late_is_not_probed_until_it_has_caught_up() {
+    let mut fixture = Fixture::new(false);
+    fixture.element.set_property("heartbeat", 600_000_000u64);
+    assert!(probes(&mut fixture) && probes(&mut fixture));
+    let late = |time, jitter| {
+        let time = gst::ClockTime::from_mseconds(time);
+        gst::event::Qos::builder(gst::QOSType::Underflow, 1.5, jitter)
+            .timestamp(time)
+            .build()
+    };
+    // The frame at 100 ms came 150 ms too late: the next in time is the one at 500 ms.
+    fixture
+        .harness
+        .push_upstream_event(late(100, 150_000_000i64));
+    let probed: Vec<bool> = (0..4).map(|_| probes(&mut fixture)).collect();
+    assert_eq!(probed, [false, false, false, true]);
+    assert_eq!(count(&fixture, "late"), 3);
+    // However late it is, the heartbeat is kept: at 1,100 ms.
+    fixture
+        .harness
+        .push_upstream_event(late(500, 5_000_000_000i64));
+    let probed: Vec<bool> = (0..7).map(|_| probes(&mut fixture)).collect();
+    assert_eq!(probed, [false, false, false, false, false, true, false]);
+    // What was late is forgotten with a flush, and by word that all is in time.
+    fixture.harness.push_upstream_event(late(1_200, -1));
+    assert!(probes(&mut fixture));
+}
+
+#[test]
+fn live_frames_that_have_piled_up_are_not_probed() {
+    let mut fixture = Fixture::new(true);
+    fixture.harness.use_testclock();
+    let time = |ms| gst::ClockTime::from_mseconds(ms);
+    fixture.harness.set_time(time(30)).unwrap();
+    assert!(probes(&mut fixture));
+    // In time, a frame comes after the latency of upstream, its own, and two frames' length at most.
+    let (_, latency, _) = fixture.latency();
+    fixture.harness.set_time(time(100 + latency + 200)).unwrap();
+    assert!(probes(&mut fixture));
+    let (_, latency, _) = fixture.latency();
+    fixture.harness.set_time(time(200 + latency + 201)).unwrap();
+    assert!(!probes(&mut fixture));
+    assert_eq!(count(&fixture, "late"), 1);
+    let mut still = Fixture::new(false);
+    still.harness.use_testclock();
+    still.harness.set_time(time(60_000)).unwrap();
+    assert!(probes(&mut still) && probes(&mut still));
+}
