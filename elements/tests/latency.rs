@@ -96,3 +96,19 @@ fn a_window_is_as_late_as_it_is_long_and_takes_to_encode() {
     );
     assert!(bus.pop_filtered(&[gst::MessageType::Latency]).is_some());
 }
+
+#[test]
+fn a_recording_at_its_own_pace_is_as_late_as_its_buffers_are_long_from_the_start() {
+    init();
+    let recording = workspace().join("testdata/imu.csv");
+    for (realtime, expected) in [(true, (true, 70, None)), (false, (false, 0, Some(0)))] {
+        let element = make("msaosensorsrc");
+        element.set_property("location", recording.to_str().unwrap());
+        element.set_property("realtime", realtime);
+        element.set_property("buffer-duration", 70 * MS);
+        let mut harness = Harness::with_element(&element, None, Some("src"));
+        harness.use_testclock();
+        harness.play();
+        assert_eq!(answer(&element), expected);
+    }
+}

@@ -6,7 +6,6 @@ use std::sync::{LazyLock, Mutex};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{HopNetwork, SpeechDetector};
 
@@ -73,12 +72,6 @@ impl ObjectSubclass for AudioMas {
 }
 
 impl ObjectImpl for AudioMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = HopMeter::<Sound>::properties();

@@ -5,7 +5,6 @@ use std::sync::{LazyLock, Mutex};
 use broker::Modality;
 use gst::glib;
 use gst::subclass::prelude::*;
-use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{EncoderId, HopNetwork, HopOutput};
 use ndarray::Array2;
@@ -141,12 +140,6 @@ impl ObjectSubclass for SensorMas {
 }
 
 impl ObjectImpl for SensorMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
             LazyLock::new(HopMeter::<Sensors>::properties);

@@ -64,12 +64,6 @@ impl ObjectSubclass for VideoMas {
 }
 
 impl ObjectImpl for VideoMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let default = Settings::default();
