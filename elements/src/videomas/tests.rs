@@ -205,3 +205,52 @@ fn live_frames_that_have_piled_up_are_not_probed() {
     still.harness.set_time(time(60_000)).unwrap();
     assert!(probes(&mut still) && probes(&mut still));
 }
+
+#[test]
+fn a_live_pipeline_with_a_slow_probe_does_not_fall_behind() {
+    drop(Fixture::new(true));
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/models/msao-edge");
+    let line = format!(
+        "videotestsrc is-live=true num-buffers=80 ! video/x-raw,format=GRAY8,width=64,height=48,framerate=20/1 ! \
+         queue max-size-buffers=0 max-size-bytes=0 max-size-time=0 ! \
+         msaovideomas name=mas model={} t0-threshold=0 heartbeat=3600000000000 ! fakesink name=sink sync=false",
+        model.display()
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    let element = pipeline
+        .by_name("mas")
+        .unwrap()
+        .downcast::<VideoMas>()
+        .unwrap();
+    pipeline.set_state(gst::State::Paused).unwrap();
+    lock(&element.imp().state).as_mut().unwrap().slow = Duration::from_millis(200);
+    let sink = pipeline.by_name("sink").unwrap();
+    let behind = std::sync::Arc::new(std::sync::Mutex::new(gst::ClockTime::ZERO));
+    let (noted, clocked) = (std::sync::Arc::clone(&behind), sink.downgrade());
+    let pad = sink.static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let now = clocked
+            .upgrade()
+            .and_then(|sink| sink.current_running_time());
+        if let Some((now, pts)) = now.zip(info.buffer().and_then(|buffer| buffer.pts())) {
+            *lock(&noted) = now.saturating_sub(pts);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &kinds);
+    assert_eq!(end.unwrap().type_(), gst::MessageType::Eos);
+    let stats = element.property::<gst::Structure>("stats");
+    pipeline.set_state(gst::State::Null).unwrap();
+    let count = |field| stats.get::<u64>(field).unwrap();
+    assert!(count("late") > 0 && count("probed") > 3, "{stats}");
+    // Were each frame probed, the last would be 12 s behind.
+    assert!(
+        *lock(&behind) < gst::ClockTime::from_seconds(4),
+        "{}",
+        *lock(&behind)
+    );
+}
