@@ -31,6 +31,7 @@ pub mod feedback;
 pub mod gate;
 mod hops;
 mod keep;
+mod latency;
 pub mod meta;
 mod model;
 mod nats;
@@ -106,6 +107,27 @@ fn running_time(
 ) -> Option<gst::ClockTime> {
     let segment = element.segment().downcast::<gst::ClockTime>().ok()?;
     segment.to_running_time(buffer.pts())
+}
+
+/// Whether a property may be set in the state that the element is in, or on its way to; a warning says if not.
+fn may_set(element: &impl IsA<gst::Element>, property: &glib::ParamSpec) -> bool {
+    let (most, until) = match property.flags() {
+        flags if flags.contains(gst::PARAM_FLAG_MUTABLE_PLAYING) => return true,
+        flags if flags.contains(gst::PARAM_FLAG_MUTABLE_PAUSED) => (gst::State::Paused, "PAUSED"),
+        _ => (gst::State::Ready, "READY"),
+    };
+    let element = element.upcast_ref::<gst::Element>();
+    let state = element.current_state().max(element.pending_state());
+    if state <= most {
+        return true;
+    }
+    let name = property.name();
+    gst::element_warning!(
+        element,
+        gst::ResourceError::Settings,
+        ("`{name}` stays as it is: it may be set up to the state {until}, and the element is in {state:?}")
+    );
+    false
 }
 
 /// Locks, also after a panic elsewhere: what the elements guard is valid between statements.

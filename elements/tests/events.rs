@@ -174,12 +174,12 @@ fn a_gate_that_was_flushed_has_kept_nothing_yet() {
 }
 
 #[test]
-fn what_is_marked_as_a_gap_stays_so() {
+fn what_is_marked_as_a_gap_is_measured_and_stays_so() {
     init();
     for (name, caps, bytes) in [
         ("msaovideomas", VIDEO, 64 * 48),
-        ("msaoaudiomas", SOUND, 3_200),
-        ("msaosensormas", SENSORS, 280),
+        ("msaoaudiomas", SOUND, 16_000),
+        ("msaosensormas", SENSORS, 50 * 28),
     ] {
         let line = Line::new(make_with_model(name), "sink");
         line.begin(caps);
@@ -191,6 +191,7 @@ fn what_is_marked_as_a_gap_stays_so() {
         let out = line.buffers.lock().unwrap().pop().unwrap();
         let flags = gst::BufferFlags::GAP | gst::BufferFlags::DROPPABLE;
         assert!(out.flags().contains(flags), "{name}: {:?}", out.flags());
+        assert!(MasMeta::of(&out).is_some(), "{name}: not measured");
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{LazyLock, Mutex};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{HopNetwork, SpeechDetector};
 
@@ -73,12 +72,6 @@ impl ObjectSubclass for AudioMas {
 }
 
 impl ObjectImpl for AudioMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut properties = HopMeter::<Sound>::properties();
@@ -94,7 +87,7 @@ impl ObjectImpl for AudioMas {
                     .minimum(0.0)
                     .maximum(1.0)
                     .default_value(SpeechSettings::default().threshold)
-                    .mutable_ready()
+                    .mutable_playing()
                     .build(),
             ]);
             properties
@@ -103,13 +96,19 @@ impl ObjectImpl for AudioMas {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut speech = lock(&self.speech);
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         match pspec.name() {
             "vad-model" => {
                 let path: Option<String> = value.get().unwrap_or_default();
-                speech.model = path.filter(|path| !path.is_empty());
+                lock(&self.speech).model = path.filter(|path| !path.is_empty());
             }
-            "vad-threshold" => speech.threshold = value.get().unwrap_or_default(),
+            "vad-threshold" => {
+                let threshold = value.get().unwrap_or_default();
+                lock(&self.speech).threshold = threshold;
+                (self.meter).with_network(|sound| sound.set_threshold(threshold));
+            }
             name if self.meter.set(name, value) => {}
             name => gst::error!(CAT, imp = self, "no writable property `{name}`"),
         }
@@ -195,6 +194,14 @@ impl BaseTransformImpl for AudioMas {
             self.meter.restart();
         }
         self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.meter.answered(direction, query);
+        }
+        answered
     }
 
     /// β comes from the draft model, downstream.

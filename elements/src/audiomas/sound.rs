@@ -38,6 +38,13 @@ impl Sound {
         self.converter = Some(converter);
     }
 
+    /// Hops with speech more probable than this are flagged from now on.
+    pub fn set_threshold(&mut self, threshold: f32) {
+        if let Some(speech) = &mut self.speech {
+            speech.threshold = threshold;
+        }
+    }
+
     fn forget_speech(&mut self) {
         if let Some(speech) = &mut self.speech {
             speech.detector.reset();

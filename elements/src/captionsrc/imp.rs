@@ -183,6 +183,9 @@ impl ObjectImpl for CaptionSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         lock(&self.shared.settings).set(pspec.name(), value);
     }
 

@@ -77,7 +77,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .minimum(10_000_000)
                 .maximum(10_000_000_000)
                 .default_value(default.interval.nseconds())
-                .mutable_ready()
+                .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("hold")
                 .nick("Hold")

@@ -17,6 +17,7 @@ use super::properties::{self, Properties, Stats};
 use super::window::{Drafter, Error};
 use crate::beta;
 use crate::feedback::Stop;
+use crate::latency::Latency;
 use crate::lock;
 use crate::model::load_error;
 
@@ -34,6 +35,7 @@ pub struct Draft {
     settings: Mutex<Properties>,
     drafter: Mutex<Option<Drafter>>,
     stats: Mutex<Stats>,
+    latency: Latency,
     stop: Mutex<Stop>,
     /// The latest window with tokens, as it came: what questions are about.
     latest: Mutex<Option<FeatureWindow>>,
@@ -142,6 +144,9 @@ impl ObjectImpl for Draft {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
     }
 
@@ -194,6 +199,7 @@ impl BaseTransformImpl for Draft {
             model.provider()
         );
         *lock(&self.stats) = Stats::default();
+        self.latency.reset();
         *lock(&self.stop) = Stop::default();
         *lock(&self.drafter) = Some(Drafter::new(model));
         Ok(())
@@ -213,6 +219,14 @@ impl BaseTransformImpl for Draft {
         self.parent_sink_event(event)
     }
 
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.latency.add_to(direction, query);
+        }
+        answered
+    }
+
     /// Whoever decides on windows, downstream, says when a draft is better stopped.
     fn src_event(&self, event: gst::Event) -> bool {
         if let Some(stop) = Stop::read(&event) {
@@ -227,6 +241,7 @@ impl BaseTransformImpl for Draft {
         let Some(input) = self.take_queued_buffer() else {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
+        let begun = Instant::now();
         let result = {
             let bytes = input.map_readable().map_err(|error| {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
@@ -237,6 +252,7 @@ impl BaseTransformImpl for Draft {
         match result {
             Ok(Some((window, encoded))) => {
                 self.post(&window);
+                self.latency.note(&*self.obj(), begun.elapsed());
                 let mut output = gst::Buffer::from_slice(encoded);
                 if let Some(output) = output.get_mut() {
                     let flags = gst::BufferCopyFlags::TIMESTAMPS | gst::BufferCopyFlags::FLAGS;

@@ -44,6 +44,9 @@ impl ObjectImpl for Gate {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
     }
 

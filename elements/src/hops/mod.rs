@@ -6,6 +6,7 @@ mod measure;
 mod settings;
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -16,6 +17,7 @@ pub(crate) use measure::{Hop, Look, Source};
 use settings::{Settings, Stats};
 
 use crate::beta;
+use crate::latency::Latency;
 use crate::lock;
 use crate::meta::MasMeta;
 use crate::model::ModelSettings;
@@ -25,6 +27,7 @@ pub(crate) struct HopMeter<H> {
     settings: Mutex<Settings>,
     state: Mutex<Option<State<H>>>,
     stats: Mutex<Stats>,
+    latency: Latency,
 }
 
 impl<H> Default for HopMeter<H> {
@@ -33,6 +36,7 @@ impl<H> Default for HopMeter<H> {
             settings: Mutex::default(),
             state: Mutex::new(None),
             stats: Mutex::default(),
+            latency: Latency::default(),
         }
     }
 }
@@ -65,6 +69,7 @@ impl<H: Hop> HopMeter<H> {
         let state = State::new(load(&settings.model)?, &settings)?;
         let provider = state.provider();
         *lock(&self.stats) = Stats::default();
+        self.latency.reset();
         *lock(&self.state) = Some(state);
         Ok(provider)
     }
@@ -91,6 +96,11 @@ impl<H: Hop> HopMeter<H> {
         true
     }
 
+    /// The element's part of an answer from upstream.
+    pub fn answered(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) {
+        self.latency.add_to(direction, query);
+    }
+
     /// Asks or tells the network of the running element something.
     pub fn with_network<T>(&self, with: impl FnOnce(&mut H) -> T) -> Option<T> {
         let mut state = lock(&self.state);
@@ -112,6 +122,7 @@ impl<H: Hop> HopMeter<H> {
             );
             Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
         };
+        let begun = Instant::now();
         let sample = self.with_network(|network| network.source().sample);
         let sample = sample.ok_or(gst::FlowError::Flushing)?;
         let ended = match buffer.map_readable() {
@@ -136,6 +147,10 @@ impl<H: Hop> HopMeter<H> {
             }
         }
         MasMeta::put_all(buffer, ended.carried());
+        // Between hops nothing is held.
+        if !ended.hops.is_empty() {
+            self.latency.note(element, begun.elapsed());
+        }
         Ok(gst::FlowSuccess::Ok)
     }
 }

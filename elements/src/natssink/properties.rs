@@ -137,7 +137,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("payload", default.payload)
                 .nick("Payload")
                 .blurb("What of a window may be published; a window that holds more is an error")
-                .mutable_ready()
+                .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("flush-timeout")
                 .nick("Flush timeout")

@@ -7,15 +7,15 @@ use ::offload::edge::Stage;
 use ::offload::planner::{self, Payload};
 use ::offload::runtime::Runtime;
 use ::offload::{Action, Error};
-use broker::features::{DEFERRED, REDRAFTED};
+use broker::features::DEFERRED;
 use broker::message::Kind;
 use broker::status::Decisions;
 use broker::{FeatureWindow, MessageId, WindowId};
 use gst::ClockTime;
 
+use super::amend::{amend, betas, second, strip};
 use super::beliefs::{Beliefs, Draft};
 use super::properties::Settings;
-use crate::beta::{Betas, UNKNOWN};
 use crate::feedback::{Feedback, Stop};
 use crate::keep::keep;
 
@@ -43,7 +43,8 @@ struct Waiting {
 /// Where windows are decided on.
 pub(super) struct Desk {
     runtime: Runtime,
-    settings: Settings,
+    /// Of these only what waits, how long, and the most tokens may change.
+    pub settings: Settings,
     waiting: VecDeque<Waiting>,
     /// The message of a window that waited, until it arrived: they go one at a time, beside what is live.
     going: Option<String>,
@@ -373,27 +374,6 @@ impl Desk {
     }
 }
 
-/// Puts the cloud's correction of a window like it in place of its draft.
-fn amend(window: &mut FeatureWindow, text: String) {
-    if let Some(draft) = &mut window.draft {
-        draft.text = text;
-    }
-    window.flags.push(REDRAFTED.to_owned());
-}
-
-/// A window's second draft, to be published alone.
-fn second(first: &Item, text: &str) -> Item {
-    let mut again = first.clone();
-    amend(&mut again.window, text.to_owned());
-    again
-}
-
-/// Leaves out what stays on the edge.
-fn strip(window: &mut FeatureWindow) {
-    window.tokens.clear();
-    window.keyframe = None;
-}
-
 const NOTHING: planner::Window = planner::Window {
     seq: 0,
     empty: true,
@@ -405,16 +385,3 @@ const NOTHING: planner::Window = planner::Window {
     caption_bytes: 0,
     keyframe_bytes: None,
 };
-
-/// β of each modality as the window has it.
-fn betas(window: &FeatureWindow) -> Betas {
-    let mut betas = UNKNOWN;
-    for report in &window.modalities {
-        match report.modality {
-            broker::Modality::Video => betas.video = report.beta,
-            broker::Modality::Audio => betas.audio = report.beta,
-            broker::Modality::Sensor => betas.sensor = report.beta,
-        }
-    }
-    betas
-}

@@ -225,33 +225,8 @@ impl Offload {
     }
 
     fn structure(&self) -> gst::Structure {
-        let known = self.at_desk(|desk, now| {
-            let known = (desk.decisions(), desk.known(now));
-            (desk.windows, desk.redrafted, known)
-        });
-        let Some((windows, redrafted, (decisions, known))) = known else {
-            return gst::Structure::new_empty("stats");
-        };
-        let ns = |seconds: f64| (seconds * 1e9) as u64;
-        gst::Structure::builder("stats")
-            .field("windows", windows)
-            .field("skip", decisions.skip)
-            .field("keep", decisions.keep)
-            .field("verify", decisions.verify)
-            .field("offload", decisions.offload)
-            .field("defer", decisions.defer)
-            .field("audits", decisions.audits)
-            .field("waiting", decisions.waiting)
-            .field("stale", decisions.stale)
-            .field("dropped", decisions.dropped)
-            .field("redrafted", redrafted)
-            .field("contact", known.link.contact)
-            .field("cloud", known.cloud.available)
-            .field("bandwidth", known.link.bandwidth)
-            .field("rtt", ns(known.link.rtt))
-            .field("risk-limit", known.limits.risk)
-            .field("latency-limit", ns(known.limits.latency))
-            .build()
+        let structure = self.at_desk(|desk, now| properties::structure(desk, now));
+        structure.unwrap_or_else(|| gst::Structure::new_empty("stats"))
     }
 }
 
@@ -320,7 +295,19 @@ impl ObjectImpl for Offload {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(pspec.name(), value);
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
+        let settings = {
+            let mut settings = lock(&self.settings);
+            settings.set(pspec.name(), value);
+            *settings
+        };
+        if let Some(desk) = &mut lock(&self.state).desk {
+            desk.settings = settings;
+        }
+        // Some may have waited long enough by now.
+        self.changed.notify_all();
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

@@ -14,6 +14,7 @@
 use gst::glib;
 use gst::prelude::*;
 
+mod amend;
 mod beliefs;
 mod desk;
 mod imp;

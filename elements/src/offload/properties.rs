@@ -7,6 +7,8 @@ use ::offload::{link, planner, runtime, thresholds};
 use gst::glib;
 use gst::prelude::*;
 
+use super::desk::Desk;
+
 /// Settings; their defaults are the properties'.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Settings {
@@ -104,13 +106,17 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .mutable_ready()
                 .build()
         };
+        let flags = |name| match name {
+            "max-tokens" | "defer-windows" | "defer-age" => gst::PARAM_FLAG_MUTABLE_PLAYING,
+            _ => gst::PARAM_FLAG_MUTABLE_READY,
+        };
         let count = |name, nick, blurb, most, default| {
             glib::ParamSpecUInt::builder(name)
                 .nick(nick)
                 .blurb(blurb)
                 .maximum(most)
                 .default_value(default)
-                .mutable_ready()
+                .flags(glib::ParamFlags::READWRITE | flags(name))
                 .build()
         };
         let time = |name, nick, blurb, least: u64, default: Duration| {
@@ -120,7 +126,7 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .minimum(least)
                 .maximum(86_400_000_000_000)
                 .default_value(default.as_nanos() as u64)
-                .mutable_ready()
+                .flags(glib::ParamFlags::READWRITE | flags(name))
                 .build()
         };
         let latency = Duration::from_secs_f64(default.thresholds.target_latency);
@@ -216,4 +222,29 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
         ]
     });
     &PROPERTIES
+}
+
+/// What has been decided so far, and what is known at this time.
+pub(super) fn structure(desk: &Desk, now: Duration) -> gst::Structure {
+    let (decisions, known) = (desk.decisions(), desk.known(now));
+    let ns = |seconds: f64| (seconds * 1e9) as u64;
+    gst::Structure::builder("stats")
+        .field("windows", desk.windows)
+        .field("skip", decisions.skip)
+        .field("keep", decisions.keep)
+        .field("verify", decisions.verify)
+        .field("offload", decisions.offload)
+        .field("defer", decisions.defer)
+        .field("audits", decisions.audits)
+        .field("waiting", decisions.waiting)
+        .field("stale", decisions.stale)
+        .field("dropped", decisions.dropped)
+        .field("redrafted", desk.redrafted)
+        .field("contact", known.link.contact)
+        .field("cloud", known.cloud.available)
+        .field("bandwidth", known.link.bandwidth)
+        .field("rtt", ns(known.link.rtt))
+        .field("risk-limit", known.limits.risk)
+        .field("latency-limit", ns(known.limits.latency))
+        .build()
 }

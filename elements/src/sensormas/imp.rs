@@ -5,7 +5,6 @@ use std::sync::{LazyLock, Mutex};
 use broker::Modality;
 use gst::glib;
 use gst::subclass::prelude::*;
-use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 use mllm::{EncoderId, HopNetwork, HopOutput};
 use ndarray::Array2;
@@ -141,12 +140,6 @@ impl ObjectSubclass for SensorMas {
 }
 
 impl ObjectImpl for SensorMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> =
             LazyLock::new(HopMeter::<Sensors>::properties);
@@ -154,6 +147,9 @@ impl ObjectImpl for SensorMas {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         if !self.meter.set(pspec.name(), value) {
             gst::error!(CAT, imp = self, "no writable property `{}`", pspec.name());
         }
@@ -230,6 +226,14 @@ impl BaseTransformImpl for SensorMas {
             self.meter.restart();
         }
         self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        let answered = BaseTransformImplExt::parent_query(self, direction, query);
+        if answered {
+            self.meter.answered(direction, query);
+        }
+        answered
     }
 
     /// β comes from the draft model, downstream.

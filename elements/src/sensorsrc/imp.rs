@@ -210,6 +210,9 @@ impl ObjectImpl for SensorSrc {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         let live = {
             let mut settings = lock(&self.settings);
             settings.set(pspec.name(), value);
@@ -311,11 +314,12 @@ impl BaseSrcImpl for SensorSrc {
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
         let settings = lock(&self.settings).clone();
-        if let (gst::QueryViewMut::Latency(latency), Some(_)) =
-            (query.view_mut(), &settings.subject)
+        if let gst::QueryViewMut::Latency(latency) = query.view_mut()
+            && settings.is_live()
         {
             // A buffer's own length, and as much for messages on their way.
-            latency.set(true, settings.duration * 2, gst::ClockTime::NONE);
+            let lengths = if settings.subject.is_some() { 2 } else { 1 };
+            latency.set(true, settings.duration * lengths, gst::ClockTime::NONE);
             return true;
         }
         BaseSrcImplExt::parent_query(self, query)

@@ -1,6 +1,7 @@
 //! Implementation of `msaovideomas`.
 
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, Instant};
 
 use gst::glib;
 use gst::prelude::*;
@@ -9,12 +10,14 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::frame::{self, Unreadable};
+use super::late::Lateness;
 use super::measure::{Failure, Settings, State, Stats};
+use crate::latency::Latency;
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
 use crate::{beta, lock, running_time};
 
-static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "msaovideomas",
         gst::DebugColorFlags::empty(),
@@ -26,8 +29,10 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 #[derive(Default)]
 pub struct VideoMas {
     settings: Mutex<Settings>,
-    state: Mutex<Option<State>>,
+    pub(super) state: Mutex<Option<State>>,
     stats: Mutex<Stats>,
+    latency: Latency,
+    lateness: Lateness,
 }
 
 impl VideoMas {
@@ -59,12 +64,6 @@ impl ObjectSubclass for VideoMas {
 }
 
 impl ObjectImpl for VideoMas {
-    fn constructed(&self) {
-        self.parent_constructed();
-        // What is marked as silence stays so.
-        self.obj().set_gap_aware(true);
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let default = Settings::default();
@@ -83,6 +82,13 @@ impl ObjectImpl for VideoMas {
                     .blurb("The probe runs at least once in this time (ns), whatever T0 says")
                     .maximum(u64::MAX - 1)
                     .default_value(default.heartbeat.nseconds())
+                    .mutable_playing()
+                    .build(),
+                glib::ParamSpecUInt64::builder("budget")
+                    .nick("Budget")
+                    .blurb("Time that a frame may take in the mean (ns), T0 and T1 together: while it takes longer the probe runs on fewer frames, and on more again when there is room; 0 for any")
+                    .maximum(10_000_000_000)
+                    .default_value(default.budget.as_nanos() as u64)
                     .mutable_playing()
                     .build(),
                 glib::ParamSpecFloat::builder("coverage")
@@ -107,7 +113,7 @@ impl ObjectImpl for VideoMas {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, probed, unreadable; t0-time and t1-time: time spent in T0 and T1 (ns)")
+                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns)")
                     .read_only()
                     .build(),
             ]);
@@ -117,6 +123,9 @@ impl ObjectImpl for VideoMas {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         let mut settings = lock(&self.settings);
         if settings.model.set(pspec.name(), value) {
             return;
@@ -126,6 +135,7 @@ impl ObjectImpl for VideoMas {
             "heartbeat" => {
                 settings.heartbeat = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
             }
+            "budget" => settings.budget = Duration::from_nanos(value.get().unwrap_or_default()),
             "coverage" => settings.coverage = value.get().unwrap_or_default(),
             "seed" => settings.seed = value.get().unwrap_or_default(),
             "message" => settings.message = value.get().unwrap_or_default(),
@@ -140,6 +150,9 @@ impl ObjectImpl for VideoMas {
                 .field("frames", stats.frames)
                 .field("probed", stats.probed)
                 .field("unreadable", stats.unreadable)
+                .field("late", stats.late)
+                .field("over-budget", stats.over_budget)
+                .field("step", stats.step)
                 .field("t0-time", stats.t0.as_nanos() as u64)
                 .field("t1-time", stats.t1.as_nanos() as u64)
                 .build()
@@ -149,6 +162,7 @@ impl ObjectImpl for VideoMas {
         match pspec.name() {
             "t0-threshold" => settings.t0_threshold.to_value(),
             "heartbeat" => settings.heartbeat.nseconds().to_value(),
+            "budget" => (settings.budget.as_nanos() as u64).to_value(),
             "coverage" => settings.coverage.to_value(),
             "seed" => settings.seed.to_value(),
             "message" => settings.message.to_value(),
@@ -192,6 +206,8 @@ impl BaseTransformImpl for VideoMas {
         let state = State::new(&lock(&self.settings).clone())?;
         gst::info!(CAT, imp = self, "probe runs on {}", state.provider());
         *lock(&self.stats) = Stats::default();
+        self.latency.reset();
+        self.lateness.reset();
         *lock(&self.state) = Some(state);
         Ok(())
     }
@@ -218,6 +234,7 @@ impl BaseTransformImpl for VideoMas {
         if !BaseTransformImplExt::parent_query(self, direction, query) {
             return false;
         }
+        self.latency.add_to(direction, query);
         let linked = self.obj().sink_pad().is_linked();
         if let gst::QueryViewMut::Caps(caps) = query.view_mut()
             && direction == gst::PadDirection::Sink
@@ -248,16 +265,18 @@ impl BaseTransformImpl for VideoMas {
 
     /// The first frame after a flush is looked at as the first of all is; what was sent stays sent.
     fn sink_event(&self, event: gst::Event) -> bool {
-        if event.type_() == gst::EventType::FlushStop
-            && let Some(state) = lock(&self.state).as_mut()
-        {
-            state.restart();
+        if event.type_() == gst::EventType::FlushStop {
+            self.lateness.reset();
+            if let Some(state) = lock(&self.state).as_mut() {
+                state.restart();
+            }
         }
         self.parent_sink_event(event)
     }
 
-    /// β comes from the draft model, downstream.
+    /// β comes from the draft model, downstream; so does word that frames come too late.
     fn src_event(&self, event: gst::Event) -> bool {
+        self.lateness.hear(&event);
         let Some(betas) = beta::read(&event) else {
             return self.parent_src_event(event);
         };
@@ -271,12 +290,17 @@ impl BaseTransformImpl for VideoMas {
         &self,
         buffer: &mut gst::BufferRef,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let begun = Instant::now();
         let settings = lock(&self.settings).clone();
         let running = running_time(&*self.obj(), buffer);
+        let late = running.is_some_and(|running| {
+            let length = buffer.duration();
+            (self.lateness).is_late(&self.obj(), &self.latency, running, length)
+        });
         let result = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.measure(buffer, running, &settings, &self.stats)
+            state.measure(buffer, running, late, &settings, &self.stats)
         };
         lock(&self.stats).frames += 1;
         match result {
@@ -292,6 +316,7 @@ impl BaseTransformImpl for VideoMas {
                     self.post(&mas, buffer.pts());
                 }
                 MasMeta::put(buffer, Arc::new(mas));
+                self.latency.note(&*self.obj(), begun.elapsed());
                 Ok(gst::FlowSuccess::Ok)
             }
             Err(Failure::Frame(error @ Unreadable::Memory { .. })) => {

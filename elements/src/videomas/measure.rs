@@ -8,6 +8,7 @@ use mllm::{EncoderId, Probe};
 use ndarray::{Array2, Array3};
 
 use super::frame::{self, Unreadable};
+use super::pace::Pace;
 use crate::lock;
 use crate::meta::{Features, Measured};
 use crate::model::{ModelSettings, load_error};
@@ -24,6 +25,8 @@ pub(super) struct Settings {
     pub model: ModelSettings,
     pub t0_threshold: f32,
     pub heartbeat: gst::ClockTime,
+    /// Time that a frame may take in the mean; 0 for any.
+    pub budget: Duration,
     pub coverage: f32,
     pub seed: u64,
     pub message: bool,
@@ -36,6 +39,7 @@ impl Default for Settings {
             model: ModelSettings::default(),
             t0_threshold: 0.0005,
             heartbeat: gst::ClockTime::from_seconds(2),
+            budget: Duration::ZERO,
             coverage: meter.coverage,
             seed: meter.seed,
             message: false,
@@ -52,6 +56,11 @@ pub(super) struct State {
     frame: u64,
     probed: Option<Probed>,
     still: Option<Still>,
+    pace: Pace,
+    started: Instant,
+    /// Makes the probe as slow as a test needs it.
+    #[cfg(test)]
+    pub slow: Duration,
 }
 
 /// The last frame that the probe ran on.
@@ -73,6 +82,11 @@ pub(super) struct Stats {
     pub frames: u64,
     pub probed: u64,
     pub unreadable: u64,
+    /// Frames that were not probed because they came too late, and because of the budget.
+    pub late: u64,
+    pub over_budget: u64,
+    /// How far the budget has made it back off.
+    pub step: u32,
     pub t0: Duration,
     pub t1: Duration,
 }
@@ -112,6 +126,10 @@ impl State {
             frame: 0,
             probed: None,
             still: None,
+            pace: Pace::default(),
+            started: Instant::now(),
+            #[cfg(test)]
+            slow: Duration::ZERO,
         })
     }
 
@@ -131,14 +149,16 @@ impl State {
         self.still = None;
     }
 
-    /// T0, T1 if asked for, and MAS of one frame.
+    /// T0, T1 if asked for and there is time, and MAS of one frame.
     pub fn measure(
         &mut self,
         buffer: &gst::BufferRef,
         running: Option<gst::ClockTime>,
+        late: bool,
         settings: &Settings,
         stats: &Mutex<Stats>,
     ) -> Result<Measured, Failure> {
+        let arrived = Instant::now();
         let info = self
             .info
             .as_ref()
@@ -165,10 +185,22 @@ impl State {
                 .and_then(since)
                 .is_none_or(|silence| silence >= settings.heartbeat)
         });
-        let ask = silent || look.score >= settings.t0_threshold;
+        let changed = !silent && look.score >= settings.t0_threshold;
+        let room = self.pace.allows();
+        let ask = silent || (changed && !late && room);
+        if changed && !ask {
+            let mut stats = lock(stats);
+            if late {
+                stats.late += 1;
+            } else {
+                stats.over_budget += 1;
+            }
+        }
         if ask {
             let input = frame::for_probe(&frame)?;
             let begun = Instant::now();
+            #[cfg(test)]
+            std::thread::sleep(self.slow);
             let output = self.probe.run(&input).map_err(|error| match error {
                 mllm::Error::Frame(_) => Failure::Frame(error.into()),
                 _ => Failure::Probe(error),
@@ -208,6 +240,17 @@ impl State {
             flags,
         };
         self.frame += 1;
+        let (now, took) = (self.started.elapsed(), arrived.elapsed());
+        let budget = (!settings.budget.is_zero()).then_some(settings.budget);
+        if self.pace.note(now, took, ask, budget) {
+            lock(stats).step = self.pace.step();
+            gst::info!(
+                super::imp::CAT,
+                "budget of {:?}: the probe may run on one frame of {}",
+                settings.budget,
+                self.pace.every()
+            );
+        }
         Ok(mas)
     }
 

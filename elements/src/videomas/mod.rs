@@ -13,7 +13,9 @@ use gst::prelude::*;
 
 mod frame;
 mod imp;
+mod late;
 mod measure;
+mod pace;
 
 glib::wrapper! {
     /// Measures MAS on video in place.
@@ -29,3 +31,6 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         VideoMas::static_type(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Implementation of `msaowindow`.
 
 use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -12,6 +13,7 @@ use super::encode::Encoder;
 use super::gather::{Closed, Gather, Moment, Step};
 use super::properties::{self, Settings, Stats};
 use crate::beta::{self, Betas};
+use crate::latency::Latency;
 use crate::{lock, sensor::SENSOR_MEDIA_TYPE};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -30,6 +32,7 @@ pub struct Window {
     encoder: Mutex<Option<Encoder>>,
     betas: Mutex<Option<Betas>>,
     stats: Mutex<Stats>,
+    latency: Latency,
 }
 
 impl Window {
@@ -117,6 +120,9 @@ impl ObjectImpl for Window {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        if !crate::may_set(&*self.obj(), pspec) {
+            return;
+        }
         lock(&self.settings).set(pspec.name(), value);
     }
 
@@ -200,6 +206,7 @@ impl AggregatorImpl for Window {
         *lock(&self.encoder) = Some(encoder);
         *lock(&self.gather) = Gather::new(settings.duration);
         *lock(&self.betas) = None;
+        self.latency.reset();
         Ok(())
     }
 
@@ -290,7 +297,7 @@ impl AggregatorImpl for Window {
         done
     }
 
-    /// A window's first frame waits until the window is over. Whether the streams come at
+    /// A window's first frame waits until the window is over and encoded. Whether the streams come at
     /// their own pace is for them to say.
     fn src_query(&self, query: &mut gst::QueryRef) -> bool {
         if !self.parent_src_query(query) {
@@ -299,7 +306,8 @@ impl AggregatorImpl for Window {
         if let gst::QueryViewMut::Latency(latency) = query.view_mut() {
             let (_, min, _) = latency.result();
             let live = self.pads().iter().any(is_live);
-            latency.set(live, min + lock(&self.settings).duration, None);
+            let own = lock(&self.settings).duration + self.latency.told();
+            latency.set(live, min + own, None);
         }
         true
     }
@@ -337,6 +345,7 @@ impl Window {
         let settings = lock(&self.settings).clone();
         let betas = lock(&self.betas).unwrap_or(beta::UNKNOWN);
         let end = closed.end;
+        let begun = Instant::now();
         let window = {
             let mut encoder = lock(&self.encoder);
             let encoder = encoder.as_mut().ok_or(gst::FlowError::Flushing)?;
@@ -344,6 +353,7 @@ impl Window {
         };
         match window {
             Ok(Some(buffer)) => {
+                self.latency.note(&*self.obj(), begun.elapsed());
                 let flow = self.obj().finish_buffer(buffer);
                 self.obj().set_position(end);
                 flow
