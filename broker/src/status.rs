@@ -17,13 +17,13 @@ use crate::{
 const SCHEMA: Schema = Schema {
     name: "status",
     major: 1,
-    minor: 1,
+    minor: 2,
 };
 
 /// How an edge is. Counters count from the start of its epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `status/1.1`: name, major and minor of the schema.
+    /// `status/1.2`: name, major and minor of the schema.
     pub schema: String,
     /// The rig.
     pub rig: Rig,
@@ -47,12 +47,31 @@ pub struct Status {
     pub tokens_kept: u64,
     /// Positions that there would be had nothing been left out.
     pub tokens_possible: u64,
+    /// The rig's streams. Since 1.2.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
     /// What was decided on windows; all 0 without a planner.
     #[serde(default)]
     pub decisions: Decisions,
     /// What became of the edge's messages.
     #[serde(flatten)]
     pub messages: Counters,
+}
+
+/// How a stream of a rig is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// The stream, such as `video_1`.
+    pub stream: String,
+    /// What it reads, without user and password.
+    pub source: String,
+    /// Frames or hops that were measured.
+    pub measured: u64,
+    /// Buffers that its gate let through.
+    pub kept: u64,
+    /// What is wrong with it, if it brings nothing while the others go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// Decisions by kind. A window that waits for the cloud is decided on again: `windows` of the status are
@@ -95,6 +114,7 @@ impl Status {
             windows: 0,
             tokens_kept: 0,
             tokens_possible: 0,
+            streams: Vec::new(),
             decisions: Decisions::default(),
             messages: Counters::default(),
         }
@@ -104,7 +124,7 @@ impl Status {
 /// How a cloud worker is. Counters count from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudStatus {
-    /// `status/1.1`: name, major and minor of the schema.
+    /// `status/1.2`: name, major and minor of the schema.
     pub schema: String,
     /// The worker's name.
     pub worker: String,
@@ -318,6 +338,7 @@ impl AnyStatus {
             let status: Status = serde_json::from_slice(payload)?;
             SCHEMA.check(&status.schema)?;
             limits::check("provider", status.provider.len(), limits::SHORT_TEXT)?;
+            limits::check("streams", status.streams.len(), limits::STREAMS)?;
             Ok(Self::Edge(status))
         } else if subject.starts_with("msao.v1.status.cloud.") {
             let status: CloudStatus = serde_json::from_slice(payload)?;

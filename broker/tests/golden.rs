@@ -7,7 +7,8 @@ mod old;
 
 use std::path::{Path, PathBuf};
 
-use broker::{Caption, CloudStatus, FeatureWindow, Status, status::Decisions};
+use broker::status::{Decisions, StreamStatus};
+use broker::{Caption, CloudStatus, FeatureWindow, Status};
 use serde_json::Value;
 use time::macros::datetime;
 
@@ -57,6 +58,10 @@ fn edge_status() -> Status {
         frames_in: 10,
         frames_kept: 3,
         hops_in: 100,
+        streams: vec![
+            stream("video_0", "rtsp://camera/1", 10, 3, None),
+            stream("video_1", "rtsp://camera/2", 0, 0, Some("it ended")),
+        ],
         windows: 2,
         tokens_kept: 20,
         tokens_possible: 98,
@@ -66,6 +71,22 @@ fn edge_status() -> Status {
             ..Decisions::default()
         },
         ..Status::new(common::rig(), common::id(0).epoch, "CPU")
+    }
+}
+
+fn stream(
+    name: &str,
+    source: &str,
+    measured: u64,
+    kept: u64,
+    problem: Option<&str>,
+) -> StreamStatus {
+    StreamStatus {
+        stream: name.into(),
+        source: source.into(),
+        measured,
+        kept,
+        problem: problem.map(str::to_owned),
     }
 }
 
@@ -88,11 +109,11 @@ fn what_is_written_today_is_as_the_files_say() {
     is_golden("caption-1.1.json", &caption.encode().unwrap());
     let json = |value| serde_json::to_vec(&value).unwrap();
     is_golden(
-        "status-edge-1.1.json",
+        "status-edge-1.2.json",
         &json(serde_json::to_value(edge_status()).unwrap()),
     );
     is_golden(
-        "status-cloud-1.1.json",
+        "status-cloud-1.2.json",
         &json(serde_json::to_value(cloud_status()).unwrap()),
     );
 }
@@ -162,11 +183,19 @@ fn a_reader_of_the_first_minor_reads_every_minor() {
             ("two people walk past a bench", 1)
         );
     }
-    for name in ["status-edge-1.0.json", "status-edge-1.1.json"] {
+    for name in [
+        "status-edge-1.0.json",
+        "status-edge-1.1.json",
+        "status-edge-1.2.json",
+    ] {
         let status: old::EdgeStatus = serde_json::from_slice(&golden(name)).unwrap();
         assert_eq!((status.windows, status.pending), (2, 0), "{name}");
     }
-    for name in ["status-cloud-1.0.json", "status-cloud-1.1.json"] {
+    for name in [
+        "status-cloud-1.0.json",
+        "status-cloud-1.1.json",
+        "status-cloud-1.2.json",
+    ] {
         let status: old::CloudStatus = serde_json::from_slice(&golden(name)).unwrap();
         assert_eq!((status.captioned, status.queue), (1, 0), "{name}");
     }

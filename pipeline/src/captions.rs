@@ -45,9 +45,15 @@ impl Printer {
             let _ = write!(line, ", {accepted} of {} tokens accepted", draft.tokens);
         }
         if caption.status == CaptionStatus::Draft && caption.mas.len() > 1 {
-            let beta = caption.mas.iter();
-            let beta = beta.map(|stream| format!("{} {:.2}", stream.modality, stream.beta));
-            let _ = write!(line, "; beta: {}", beta.collect::<Vec<_>>().join(", "));
+            let mut beta: Vec<String> = Vec::new();
+            for stream in &caption.mas {
+                let counts = format!("{} {:.2}", stream.modality, stream.beta);
+                // Streams of one modality count alike.
+                if !beta.contains(&counts) {
+                    beta.push(counts);
+                }
+            }
+            let _ = write!(line, "; beta: {}", beta.join(", "));
         }
         let _ = write!(line, "{:#}", Style::new().dimmed());
         if caption.status == CaptionStatus::Draft && !caption.is_final {

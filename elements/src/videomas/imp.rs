@@ -91,6 +91,21 @@ impl ObjectImpl for VideoMas {
                     .default_value(default.budget.as_nanos() as u64)
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecUInt::builder("batch")
+                    .nick("Batch")
+                    .blurb("Frames of several of these elements that one session looks at together, at most; 1: a session for this element alone")
+                    .minimum(1)
+                    .maximum(64)
+                    .default_value(default.batching.most as u32)
+                    .mutable_ready()
+                    .build(),
+                glib::ParamSpecUInt64::builder("batch-wait")
+                    .nick("Batch wait")
+                    .blurb("How long a frame waits for those of other elements (ns)")
+                    .maximum(gst::ClockTime::SECOND.nseconds())
+                    .default_value(default.batching.wait.as_nanos() as u64)
+                    .mutable_ready()
+                    .build(),
                 glib::ParamSpecFloat::builder("coverage")
                     .nick("Coverage")
                     .blurb("Share of a frame's activation energy that the spatial mask holds; above 0")
@@ -113,7 +128,7 @@ impl ObjectImpl for VideoMas {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns)")
+                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns); sharing: elements on this one's session")
                     .read_only()
                     .build(),
             ]);
@@ -136,6 +151,10 @@ impl ObjectImpl for VideoMas {
                 settings.heartbeat = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
             }
             "budget" => settings.budget = Duration::from_nanos(value.get().unwrap_or_default()),
+            "batch" => settings.batching.most = value.get::<u32>().unwrap_or(1) as usize,
+            "batch-wait" => {
+                settings.batching.wait = Duration::from_nanos(value.get().unwrap_or_default());
+            }
             "coverage" => settings.coverage = value.get().unwrap_or_default(),
             "seed" => settings.seed = value.get().unwrap_or_default(),
             "message" => settings.message = value.get().unwrap_or_default(),
@@ -146,6 +165,7 @@ impl ObjectImpl for VideoMas {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         if pspec.name() == "stats" {
             let stats = *lock(&self.stats);
+            let sharing = lock(&self.state).as_ref().map_or(0, State::sharing);
             return gst::Structure::builder("stats")
                 .field("frames", stats.frames)
                 .field("probed", stats.probed)
@@ -155,6 +175,7 @@ impl ObjectImpl for VideoMas {
                 .field("step", stats.step)
                 .field("t0-time", stats.t0.as_nanos() as u64)
                 .field("t1-time", stats.t1.as_nanos() as u64)
+                .field("sharing", sharing as u64)
                 .build()
                 .to_value();
         }
@@ -163,6 +184,8 @@ impl ObjectImpl for VideoMas {
             "t0-threshold" => settings.t0_threshold.to_value(),
             "heartbeat" => settings.heartbeat.nseconds().to_value(),
             "budget" => (settings.budget.as_nanos() as u64).to_value(),
+            "batch" => (settings.batching.most as u32).to_value(),
+            "batch-wait" => (settings.batching.wait.as_nanos() as u64).to_value(),
             "coverage" => settings.coverage.to_value(),
             "seed" => settings.seed.to_value(),
             "message" => settings.message.to_value(),

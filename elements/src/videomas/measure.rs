@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mas::{Measurement, Meter, MeterSettings};
-use mllm::{EncoderId, Probe};
+use mllm::{Batching, EncoderId, Probe};
 use ndarray::{Array2, Array3};
 
 use super::frame::{self, Unreadable};
@@ -23,6 +23,7 @@ const FROZEN: gst::ClockTime = gst::ClockTime::from_seconds(5);
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub model: ModelSettings,
+    pub batching: Batching,
     pub t0_threshold: f32,
     pub heartbeat: gst::ClockTime,
     /// Time that a frame may take in the mean; 0 for any.
@@ -37,6 +38,10 @@ impl Default for Settings {
         let meter = MeterSettings::default();
         Self {
             model: ModelSettings::default(),
+            batching: Batching {
+                most: 1,
+                wait: Duration::ZERO,
+            },
             t0_threshold: 0.0005,
             heartbeat: gst::ClockTime::from_seconds(2),
             budget: Duration::ZERO,
@@ -115,8 +120,12 @@ impl State {
         };
         let meter = Meter::new(meter)
             .map_err(|error| gst::error_msg!(gst::ResourceError::Settings, ("{error}")))?;
-        let probe = Probe::load(&settings.model.folder()?, settings.model.provider())
-            .map_err(|error| load_error(&error))?;
+        let probe = Probe::together(
+            &settings.model.folder()?,
+            settings.model.provider(),
+            settings.batching,
+        )
+        .map_err(|error| load_error(&error))?;
         Ok(Self {
             encoder: Arc::new(probe.encoder().clone()),
             probe,
@@ -136,6 +145,11 @@ impl State {
     /// What runs the probe.
     pub fn provider(&self) -> mllm::Provider {
         self.probe.provider()
+    }
+
+    /// How many elements run the session that this one runs.
+    pub fn sharing(&self) -> usize {
+        self.probe.sharing()
     }
 
     /// Later frames are measured with this β.

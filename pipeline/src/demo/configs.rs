@@ -2,28 +2,43 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::run::{Arguments, Scene};
-use crate::edge;
+use crate::{config, edge};
 
 /// How the rig of the scene `rig` moves.
 pub const MOTION: &str = "testdata/imu.csv";
 
-/// The rig's name.
-pub const RIG: &str = "demo";
+/// The rig of the scene `rig4`.
+pub const FOUR: &str = "configs/rig4.toml";
 
-/// The edge's configuration, checked.
+/// The edge's configuration, also as a table, checked.
 ///
 /// # Errors
-/// The video or the recording is not there, or the model does not hear or feel.
-pub fn edge(arguments: &Arguments, url: &str) -> Result<Table> {
-    let pace = if arguments.fast { "fast" } else { "realtime" };
+/// A video or the recording is not there, or the model does not hear or feel.
+pub fn edge(arguments: &Arguments, url: &str) -> Result<(edge::Config, Table)> {
+    let table = match arguments.scene {
+        Scene::Rig4 => four(arguments, url)?,
+        Scene::Street | Scene::Rig => one(arguments, url)?,
+    };
+    let config: edge::Config = table.clone().try_into()?;
+    config.check().map_err(|error| match arguments.scene {
+        Scene::Rig4 => error.context(format!("{FOUR}: run `make setup`, which makes its clips")),
+        Scene::Street | Scene::Rig => error,
+    })?;
+    config.check_model()?;
+    Ok((config, table))
+}
+
+/// The rig of one camera.
+fn one(arguments: &Arguments, url: &str) -> Result<Table> {
+    let pace = pace(arguments);
     let clip = json!([{ "source": absolute(arguments.video())?, "pace": pace }]);
     let mut rig = json!({
-        "rig": RIG,
+        "rig": "demo",
         "model": absolute(&arguments.edge_model)?,
         "video": clip,
         "nats": { "url": url },
@@ -34,11 +49,41 @@ pub fn edge(arguments: &Arguments, url: &str) -> Result<Table> {
         let motion = absolute(Path::new(MOTION))?;
         rig["sensor"] = json!([{ "source": motion, "pace": pace, "loop": !arguments.fast }]);
     }
-    let table = Table::try_from(rig)?;
-    let config: edge::Config = table.clone().try_into()?;
-    config.check()?;
-    config.check_model()?;
-    Ok(table)
+    Ok(Table::try_from(rig)?)
+}
+
+/// The rig of four cameras, from its file.
+fn four(arguments: &Arguments, url: &str) -> Result<Table> {
+    ensure!(
+        arguments.video.is_none(),
+        "the scene rig4 has its videos from {FOUR}: leave out --video, or run a copy of that file with msao edge"
+    );
+    let mut rig: Table = config::load(Path::new(FOUR))?;
+    let model = absolute(&arguments.edge_model)?;
+    rig.insert("model".into(), model.to_string_lossy().into_owned().into());
+    rig.insert(
+        "nats".into(),
+        Table::try_from(json!({ "url": url }))?.into(),
+    );
+    for kind in ["video", "audio", "sensor"] {
+        let streams = rig.get_mut(kind).and_then(Value::as_array_mut);
+        for stream in streams
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_table_mut)
+        {
+            stream.insert("pace".into(), pace(arguments).into());
+            // As fast as possible it would not wait for the clips: once is enough then.
+            if arguments.fast {
+                stream.remove("loop");
+            }
+        }
+    }
+    Ok(rig)
+}
+
+fn pace(arguments: &Arguments) -> &'static str {
+    if arguments.fast { "fast" } else { "realtime" }
 }
 
 /// The cloud worker's configuration.
@@ -46,7 +91,7 @@ pub fn edge(arguments: &Arguments, url: &str) -> Result<Table> {
 /// # Errors
 /// The model does not hear or feel.
 pub fn cloud(arguments: &Arguments, url: &str) -> Result<Table> {
-    let rig = arguments.scene == Scene::Rig;
+    let rig = arguments.scene != Scene::Street;
     edge::check_senses(&arguments.cloud_model, rig, rig)?;
     Ok(Table::try_from(json!({
         "model": absolute(&arguments.cloud_model)?,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use broker::captions::{self, From};
 use broker::connect::AtStart;
 use broker::status::{self, AnyStatus};
-use broker::{Caption, ConnectConfig, Connection, Rig, Status, StreamsConfig};
+use broker::{Caption, ConnectConfig, Connection, Status, StreamsConfig};
 use clap::Args;
 use futures::StreamExt;
 use tempfile::TempDir;
@@ -33,9 +33,9 @@ pub struct Arguments {
     /// What is played.
     #[arg(long, value_enum, default_value_t = Scene::Street)]
     pub(super) scene: Scene,
-    /// Another video; in the scene `rig` it has sound, too.
+    /// Another video; in the scene `rig` it has sound, too. Not for the scene `rig4`.
     #[arg(long)]
-    video: Option<PathBuf>,
+    pub(super) video: Option<PathBuf>,
     /// Play the video as fast as it can be worked on, instead of at its own pace.
     #[arg(long)]
     pub(super) fast: bool,
@@ -63,13 +63,15 @@ pub(super) enum Scene {
     Street,
     /// A camera, a microphone and the motion of the rig that they are on.
     Rig,
+    /// Four cameras, a microphone and an IMU, as configs/rig4.toml has them.
+    Rig4,
 }
 
 impl Arguments {
-    /// The video to play.
+    /// The video to play, of one camera.
     pub(super) fn video(&self) -> &Path {
         let own = match self.scene {
-            Scene::Street => ".cache/media/vtest.avi",
+            Scene::Street | Scene::Rig4 => ".cache/media/vtest.avi",
             Scene::Rig => ".cache/media/rig.mkv",
         };
         self.video.as_deref().unwrap_or(Path::new(own))
@@ -83,6 +85,11 @@ impl Arguments {
                 "captions of the picture and sound of {video} and the motion in {} (Ctrl-C stops)\n\
                  beta: how much each of them counts for the caption, beside the one that counts most",
                 configs::MOTION
+            ),
+            Scene::Rig4 => format!(
+                "captions of the four cameras, the microphone and the IMU of {} (Ctrl-C stops)\n\
+                 beta: how much each modality counts for the caption, beside the one that counts most",
+                configs::FOUR
             ),
         }
     }
@@ -101,12 +108,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         server,
         folder,
         tally,
+        videos,
         edge,
     } = done?;
     drop((server, folder));
     output::line("\nsummary (encoding every frame as JPEG for comparison)")?;
     gst::init()?;
-    let jpeg = jpeg::bytes(arguments.video(), edge.frames_in)?;
+    let mut jpeg = 0;
+    for (video, stream) in videos.iter().zip(&edge.streams) {
+        jpeg += jpeg::bytes(video, stream.measured)?;
+    }
     let summary = Summary {
         tally: &tally,
         edge: &edge,
@@ -121,13 +132,14 @@ struct Played {
     server: Server,
     folder: TempDir,
     tally: Tally,
+    videos: Vec<PathBuf>,
     edge: Status,
 }
 
 async fn demo(arguments: &Arguments) -> Result<Played> {
     let mut stop = pin!(arguments.stop.wait()?);
     // Before anything is started: a video that is not there is the most likely fault.
-    configs::edge(arguments, "")?;
+    let (rig, _) = configs::edge(arguments, "")?;
     configs::cloud(arguments, "")?;
     let folder = tempfile::Builder::new()
         .prefix("msao-demo-")
@@ -137,7 +149,7 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     let edge_file = configs::write(
         folder.path(),
         "edge",
-        &configs::edge(arguments, &server.url)?,
+        &configs::edge(arguments, &server.url)?.1,
     )?;
     let cloud_file = configs::write(
         folder.path(),
@@ -150,11 +162,10 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
         ..ConnectConfig::default()
     };
     let connection = Connection::open(&connect, AtStart::Fail).await?;
-    let rig: Rig = configs::RIG.parse()?;
     let mut captions = captions::subscribe(
         &connection,
         &StreamsConfig::default(),
-        Some(&rig),
+        Some(&rig.rig),
         From::Beginning,
     )
     .await?;
@@ -210,6 +221,11 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
         server,
         folder,
         tally: screen.tally,
+        videos: rig
+            .video
+            .iter()
+            .map(|video| PathBuf::from(&video.source))
+            .collect(),
         edge: last,
     })
 }

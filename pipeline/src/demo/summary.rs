@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use anyhow::Result;
-use broker::status::Decisions;
-use broker::{Caption, CaptionStatus, Modality, Status, WindowId};
+use broker::status::{Decisions, StreamStatus};
+use broker::{Caption, CaptionStatus, Status, WindowId};
 use hdrhistogram::Histogram;
 
-/// Sums over the reports of one modality's streams.
+/// Sums over the reports of one stream.
 #[derive(Default)]
 struct Means {
     count: u64,
@@ -25,7 +25,7 @@ pub struct Tally {
     none: u64,
     accepted: u64,
     judged: u64,
-    modalities: BTreeMap<Modality, Means>,
+    streams: BTreeMap<String, Means>,
     to_draft: Histogram<u64>,
     to_final: Histogram<u64>,
 }
@@ -45,7 +45,7 @@ impl Tally {
             none: 0,
             accepted: 0,
             judged: 0,
-            modalities: BTreeMap::new(),
+            streams: BTreeMap::new(),
             to_draft: histogram()?,
             to_final: histogram()?,
         })
@@ -67,7 +67,7 @@ impl Tally {
             self.to_draft.saturating_record(delay);
             self.waiting.insert(caption.id.clone(), caption.tokens);
             for stream in &caption.mas {
-                let means = self.modalities.entry(stream.modality).or_default();
+                let means = self.streams.entry(stream.stream.clone()).or_default();
                 means.count += 1;
                 means.beta += f64::from(stream.beta);
                 means.mas += f64::from(stream.mas);
@@ -149,22 +149,9 @@ impl fmt::Display for Summary<'_> {
                 percent(edge.tokens_kept, edge.tokens_possible)
             ),
         )?;
-        // One modality's figures have nothing to be compared with.
-        for (modality, means) in tally
-            .modalities
-            .iter()
-            .filter(|_| tally.modalities.len() > 1)
-        {
-            let mean = |sum: f64| sum / means.count as f64;
-            let (beta, mas) = (mean(means.beta), mean(means.mas));
-            row(
-                &modality.to_string(),
-                format!(
-                    "in {} windows; counts {beta:.2} (beta), {:.0} % need not be sent (MAS), on average",
-                    means.count,
-                    100.0 * mas
-                ),
-            )?;
+        // One stream's figures have nothing to be compared with.
+        for stream in edge.streams.iter().filter(|_| edge.streams.len() > 1) {
+            row(&stream.stream, of_stream(stream, tally))?;
         }
         let sent = edge.messages.bytes_sent;
         row(
@@ -197,6 +184,28 @@ impl fmt::Display for Summary<'_> {
         }
         Ok(())
     }
+}
+
+fn of_stream(stream: &StreamStatus, tally: &Tally) -> String {
+    let name = stream.source.rsplit('/').next().unwrap_or_default();
+    let mut line = if stream.stream.starts_with("video") {
+        format!("{name}: {} frames, {} kept", stream.measured, stream.kept)
+    } else {
+        format!("{name}: {} hops", stream.measured)
+    };
+    if let Some(means) = tally.streams.get(&stream.stream) {
+        let mean = |sum: f64| sum / means.count as f64;
+        line += &format!(
+            "; in {} windows, counts {:.2} (beta), {:.0} % need not be sent (MAS), on average",
+            means.count,
+            mean(means.beta),
+            100.0 * mean(means.mas)
+        );
+    }
+    if let Some(problem) = &stream.problem {
+        line += &format!("; {problem}");
+    }
+    line
 }
 
 fn decisions(made: &Decisions) -> String {

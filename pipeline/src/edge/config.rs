@@ -8,8 +8,8 @@ use broker::{ConnectConfig, Modality, OnFull, Rig, limits};
 use mllm::Provider;
 use serde::Deserialize;
 
-use super::launch::Stream;
-use super::streams::{Audio, Sensor, Video};
+use super::launch::{self, Stream};
+use super::streams::{Audio, Sensor, Video, readable};
 
 /// Most standing prompts: each costs a pass of the model.
 const MOST_PROMPTS: usize = 64;
@@ -40,6 +40,9 @@ pub struct Config {
     /// The sensors.
     #[serde(default)]
     pub sensor: Vec<Sensor>,
+    /// How the cameras share the probe.
+    #[serde(default)]
+    pub probe: Probe,
     /// What of a stream is let through.
     #[serde(default)]
     pub gate: Gate,
@@ -64,6 +67,17 @@ pub struct Config {
     /// What waits for the broker.
     #[serde(default)]
     pub queue: Queue,
+}
+
+/// How the cameras share the probe.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// Frames of several cameras that one session looks at together, 1 to 64; 1: a session for each camera. If left
+    /// out, 2 for four cameras or more, otherwise 1.
+    pub batch: Option<u32>,
+    /// Milliseconds that a frame waits for those of other cameras, 0 to 1,000; 0 if left out.
+    pub wait_ms: Option<f64>,
 }
 
 /// What of a stream is let through. Values left out are the defaults of `msaogate`, but for `min_interval_s`.
@@ -240,8 +254,45 @@ impl Config {
     /// Checks what can be checked without opening anything but the file system.
     ///
     /// # Errors
-    /// There is no stream, a file is not there or empty, or a number is out of its range.
+    /// As for [`check_but_files`](Self::check_but_files), or a file is not there or empty.
     pub fn check(&self) -> Result<()> {
+        self.check_but_files()?;
+        match self.unreadable().into_iter().next() {
+            Some((_, problem)) => Err(problem),
+            None => Ok(()),
+        }
+    }
+
+    /// The streams whose file of pictures or sound is not there or empty, and what is wrong.
+    pub fn unreadable(&self) -> Vec<(Stream, anyhow::Error)> {
+        let problem = |stream: Stream| {
+            let readable = match stream.modality {
+                Modality::Video => readable("video", self.video[stream.index].file()),
+                Modality::Audio => readable("sound", self.audio[stream.index].file()),
+                Modality::Sensor => Ok(()),
+            };
+            Some((stream, readable.err()?))
+        };
+        launch::streams(self)
+            .into_iter()
+            .filter_map(problem)
+            .collect()
+    }
+
+    /// Whether the others can go on without `stream`: a camera or a recording of sound.
+    pub fn may_fail(&self, stream: Stream) -> bool {
+        match stream.modality {
+            Modality::Video => true,
+            Modality::Audio => self.audio[stream.index].microphone().is_none(),
+            Modality::Sensor => false,
+        }
+    }
+
+    /// Checks all but whether the files of pictures and sound are there.
+    ///
+    /// # Errors
+    /// There is no stream, another file is not there or empty, or a number is out of its range.
+    pub fn check_but_files(&self) -> Result<()> {
         ensure!(
             self.video.len() + self.audio.len() + self.sensor.len() > 0,
             "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
@@ -284,6 +335,12 @@ impl Config {
                 video.source
             );
         }
+        let batch = self.probe.batch.unwrap_or(1);
+        ensure!(
+            (1..=64).contains(&batch),
+            "probe.batch is {batch}; it is 1 to 64"
+        );
+        number("probe.wait_ms", self.probe.wait_ms, 0.0, 1000.0)?;
         self.gate.check("gate")?;
         share("window.threshold", self.window.threshold)?;
         seconds("window.duration_s", self.window.duration_s, 0.001)?;
@@ -505,6 +562,8 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         for (text, word) in [
+            ("[probe]\nbatch = 0", "probe.batch is 0"),
+            ("[probe]\nwait_ms = 2000", "probe.wait_ms is 2000"),
             ("[gate]\nthreshold = 1.5", "gate.threshold is 1.5"),
             ("[gate]\nmax_gap_s = -1", "gate.max_gap_s is -1"),
             ("[gate]\nthin_interval_s = nan", "gate.thin_interval_s"),

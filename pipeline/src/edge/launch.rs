@@ -6,7 +6,6 @@ use std::path::Path;
 use broker::{ConnectConfig, Modality};
 
 use super::config::{Config, Gate, Offload};
-use super::live::is_live;
 use super::streams::{Audio, Pace, Sensor, Video};
 
 /// The name of the `msaowindow`.
@@ -21,6 +20,9 @@ pub const SINK: &str = "sink";
 /// Frames sooner than this after a kept one are dropped: a window encodes one of those it gets, and four a second are
 /// enough to choose from.
 const VIDEO_INTERVAL_S: f64 = 0.25;
+
+/// From so many cameras on two frames at a time cost less, in time and in memory, than a session for each camera.
+const MANY_CAMERAS: usize = 4;
 
 /// A stream of the rig, by which its elements in the line are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +47,6 @@ impl Stream {
     /// The name of the element that its data come from.
     pub fn source(self) -> String {
         format!("source_{}", self.pad())
-    }
-
-    /// The name of the element behind a live source.
-    pub fn input(self) -> String {
-        format!("input_{}", self.pad())
     }
 
     /// The name of its pad of the window.
@@ -195,17 +192,23 @@ fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
         } else {
             String::new()
         };
-        format!(
-            "{decoded}{link} ! videoconvert{}",
-            input(stream, &video.source)
-        )
+        format!("{decoded}{link} ! videoconvert")
     };
+    let mut options = String::new();
+    let wait = config.probe.wait_ms.map(|ms| nanoseconds(ms / 1e3));
+    let many = config.video.len() >= MANY_CAMERAS;
+    option(
+        &mut options,
+        "batch",
+        config.probe.batch.or(many.then_some(2)),
+    );
+    option(&mut options, "batch-wait", wait);
     let mut gate = video.gate.or(&config.gate);
     gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
     Branch {
         head: paced(head, video.pace, video.file()),
         meter: "msaovideomas",
-        options: String::new(),
+        options,
         gate,
         queue: 32,
     }
@@ -228,8 +231,7 @@ fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
         (None, None) => decoded(&audio.source, audio.file(), &name),
     };
     let head = format!(
-        "{source} ! audioconvert{} ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1",
-        input(stream, &audio.source)
+        "{source} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1"
     );
     let mut options = String::new();
     let vad = audio.vad.as_ref().map(|path| path.to_string_lossy());
@@ -281,15 +283,6 @@ fn decoded(source: &str, file: Option<&Path>, name: &str) -> String {
     match file {
         Some(_) => format!("  filesrc location={source} ! decodebin name={name}"),
         None => format!("  uridecodebin name={name} uri={source}"),
-    }
-}
-
-/// The name of what is linked anew to a live source that was gone.
-fn input(stream: Stream, source: &str) -> String {
-    if is_live(source) {
-        format!(" name={}", stream.input())
-    } else {
-        String::new()
     }
 }
 
@@ -402,6 +395,9 @@ mod tests {
             [[sensor]]
             source = "nats:car.imu"
             channels = ["ax"]
+            [probe]
+            batch = 4
+            wait_ms = 2.5
             [gate]
             threshold = 0.5
             max_gap_s = 2.5
@@ -443,7 +439,7 @@ mod tests {
                 r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
                 r#"prompt="say \"hi\" ! now""#,
                 r#"model="models/my edge" provider=cpu"#,
-                "! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! ",
+                "provider=cpu batch=4 batch-wait=2500000 ! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! ",
                 r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,
@@ -486,6 +482,19 @@ mod tests {
                 "  source_video_0. ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! clocksync ! msaoaudiomas name=mas_audio_1",
             ],
         );
+    }
+
+    #[test]
+    fn many_cameras_share_the_probe_unless_it_is_said_otherwise() {
+        let cameras = "[[video]]\nsource = 'rtsp://a/1'\n".repeat(MANY_CAMERAS);
+        let count = |text: &str, part: &str| line(&parse(text)).matches(part).count();
+        assert_eq!(count(&cameras, " batch=2 !"), MANY_CAMERAS);
+        assert_eq!(
+            count(&format!("{cameras}[probe]\nbatch = 1"), " batch=1 !"),
+            MANY_CAMERAS
+        );
+        let few = "[[video]]\nsource = 'rtsp://a/1'\n".repeat(MANY_CAMERAS - 1);
+        assert_eq!(count(&few, "batch="), 0);
     }
 
     #[test]

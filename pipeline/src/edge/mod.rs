@@ -3,8 +3,8 @@
 mod ask;
 mod config;
 mod launch;
-mod live;
 mod run;
+mod sources;
 mod stats;
 mod streams;
 

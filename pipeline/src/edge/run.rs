@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use broker::connect::AtStart;
 use broker::{Connection, Modality, status};
 use clap::Args;
@@ -18,11 +18,14 @@ use tokio::sync::mpsc;
 use super::ask;
 use super::config::Config;
 use super::launch::{self, Stream};
-use super::live::Sources;
+use super::sources::Sources;
 use super::stats::Reader;
+use super::streams::redacted;
 use crate::{config, output, runtime, shutdown::StopOn};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the last status may take to be sent.
+const LAST_WORD: Duration = Duration::from_secs(2);
 /// How long the end of the stream may take once the edge is told to stop.
 const DRAIN: Duration = Duration::from_secs(8);
 
@@ -46,7 +49,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<()> {
     let config: Config = config::load(&arguments.config)?;
     config
-        .check()
+        .check_but_files()
         .with_context(|| arguments.config.display().to_string())?;
     let line = launch::line(&config);
     if arguments.print_pipeline {
@@ -60,11 +63,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;
     let runtime = runtime()?;
-    let live = Sources::watch(&config, &pipeline)?;
+    let sources = Sources::watch(&config, &pipeline)?;
     // Before it starts: what is posted while the stream is made would be missed.
     let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
-    let done = start(&config, &pipeline, &mut messages).and_then(|()| {
-        runtime.block_on(play(&config, &pipeline, &live, messages, &arguments.stop))
+    let done = runtime.block_on(async {
+        start(&config, &pipeline, &sources, &mut messages)?;
+        play(&config, &pipeline, &sources, messages, &arguments.stop).await
     });
     let stopped = pipeline.set_state(gst::State::Null);
     runtime.shutdown_background();
@@ -126,16 +130,32 @@ fn end_loops(config: &Config, pipeline: &gst::Pipeline) -> Result<()> {
     Ok(())
 }
 
-fn start(config: &Config, pipeline: &gst::Pipeline, messages: &mut BusStream) -> Result<()> {
-    if pipeline.set_state(gst::State::Playing).is_ok() {
-        return Ok(());
-    }
-    while let Some(Some(message)) = messages.next().now_or_never() {
-        if message.type_() == gst::MessageType::Error {
-            return Err(fault(config, &message));
+/// Starts the pipeline, without the sources that fail. Must be called within a tokio runtime.
+fn start(
+    config: &Config,
+    pipeline: &gst::Pipeline,
+    sources: &Sources,
+    messages: &mut BusStream,
+) -> Result<()> {
+    for (stream, problem) in config.unreadable() {
+        if !sources.lacks(stream, &format!("{problem:#}")) {
+            return Err(problem);
         }
     }
-    bail!("the pipeline does not start")
+    while pipeline.set_state(gst::State::Playing).is_err() {
+        let mut failed = false;
+        while let Some(Some(message)) = messages.next().now_or_never() {
+            if message.type_() == gst::MessageType::Error {
+                let fault = fault(config, &message);
+                if !sources.take(&message, || fault.to_string()) {
+                    return Err(fault);
+                }
+                failed = true;
+            }
+        }
+        ensure!(failed, "the pipeline does not start");
+    }
+    Ok(())
 }
 
 /// Plays `pipeline`, which has started, to its end, or until it is told to stop, and gives the files of which nothing
@@ -143,15 +163,15 @@ fn start(config: &Config, pipeline: &gst::Pipeline, messages: &mut BusStream) ->
 async fn play(
     config: &Config,
     pipeline: &gst::Pipeline,
-    live: &Sources,
+    sources: &Sources,
     mut messages: BusStream,
     stop: &StopOn,
 ) -> Result<Vec<String>> {
     let mut stop = pin!(stop.wait()?);
     let connection = Connection::open(&config.nats, AtStart::KeepTrying).await?;
     let streams = launch::streams(config);
-    let mut reader = Reader::new(pipeline.upcast_ref(), &streams, config.rig.clone())?;
-    tracing::info!(rig = %config.rig, streams = streams.len(), provider = reader.read().provider, "captioning");
+    let mut reader = Reader::new(config, pipeline.upcast_ref())?;
+    tracing::info!(rig = %config.rig, streams = streams.len(), provider = reader.provider(), "captioning");
     let (drafted, windows) = mpsc::channel(1);
     let mut questions = pin!(ask::serve(config, pipeline, connection.clone(), windows));
     let mut drafts = 0_u64;
@@ -163,14 +183,11 @@ async fn play(
             message = messages.next() => {
                 let Some(message) = message else { bail!("the pipeline's bus closed") };
                 match message.view() {
-                    _ if live.take(&message) => {}
+                    _ if sources.take(&message, || problem(config, &message).to_string()) => {}
                     gst::MessageView::Eos(_) => break,
-                    gst::MessageView::Error(_) => return Err(fault(config, &message)),
+                    gst::MessageView::Error(_) => return Err(problem(config, &message)),
                     gst::MessageView::Warning(warning) if warning.error().matches(gst::ParseError::DelayedLink) => {
-                        bail!(
-                            "{} lacks a picture or a sound that [[video]] or [[audio]] names",
-                            source_of(config, &message)
-                        )
+                        return Err(problem(config, &message));
                     }
                     gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
                     gst::MessageView::Element(element) if element.has_name("msao-draft") => {
@@ -192,10 +209,10 @@ async fn play(
                 result?;
                 bail!("questions are not listened for any more");
             }
-            _ = heartbeat.tick() => status::publish_edge(&connection, reader.read()).await?,
+            _ = heartbeat.tick() => status::publish_edge(&connection, reader.read(&sources.down())).await?,
             () = &mut stop, if !draining => {
                 draining = true;
-                live.end();
+                sources.end();
                 deadline.set(tokio::time::sleep(DRAIN));
                 pipeline.send_event(gst::event::Eos::new());
             }
@@ -205,16 +222,40 @@ async fn play(
             }
         }
     }
-    let last = reader.read().clone();
+    let last = reader.read(&sources.down()).clone();
     status::publish_edge(&connection, &last).await?;
-    connection
-        .client()
-        .flush()
-        .await
-        .context("the last status was not sent")?;
-    let stopped = draining;
-    let silent = reader.silent().filter(|_| !stopped);
+    // Without a server it would wait for one.
+    let sent = tokio::time::timeout(LAST_WORD, connection.client().flush()).await;
+    match sent {
+        Ok(sent) => sent.context("the last status was not sent")?,
+        Err(_) => tracing::warn!("the last status was not sent: NATS is not there"),
+    }
+    if draining {
+        return Ok(Vec::new());
+    }
+    let down = sources.down();
+    if !down.is_empty() {
+        let down = down.iter().map(|(stream, problem)| {
+            format!("{} ({problem})", redacted(config.source_of(*stream)))
+        });
+        bail!(
+            "of the rig's streams some were given up: {}",
+            down.collect::<Vec<_>>().join("; ")
+        );
+    }
+    let silent = reader.silent();
     Ok(silent.filter_map(|stream| config.file_of(stream)).collect())
+}
+
+/// What a message of the bus says is wrong.
+fn problem(config: &Config, message: &gst::Message) -> anyhow::Error {
+    match message.view() {
+        gst::MessageView::Warning(_) => anyhow!(
+            "{} lacks a picture or a sound that [[video]] or [[audio]] names",
+            source_of(config, message)
+        ),
+        _ => fault(config, message),
+    }
 }
 
 /// What the source reads that a message comes from; all sources if it comes from none.
@@ -225,7 +266,7 @@ fn source_of(config: &Config, message: &gst::Message) -> String {
     let stream = launch::streams(config).into_iter().find(within);
     stream.map_or_else(
         || config.sources(),
-        |stream| config.source_of(stream).to_owned(),
+        |stream| redacted(config.source_of(stream)),
     )
 }
 
@@ -257,7 +298,11 @@ fn fault(config: &Config, message: &gst::Message) -> anyhow::Error {
         .src()
         .map(|source| source.path_string().to_string())
         .unwrap_or_default();
-    let element = element.rsplit('/').next().unwrap_or_default().to_owned();
+    let element = element
+        .rsplit(['/', ':'])
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     tracing::debug!("{:?}", error.debug());
     anyhow!("{element}: {cause}")
 }

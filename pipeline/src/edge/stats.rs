@@ -1,13 +1,15 @@
 //! The `stats` of a pipeline's elements as the edge's status.
 
 use anyhow::{Context, Result};
-use broker::status::Decisions;
-use broker::{Modality, Rig, Status};
+use broker::status::{Decisions, StreamStatus};
+use broker::{Modality, Status};
 use gst::prelude::*;
 use time::OffsetDateTime;
 use ulid::Ulid;
 
+use super::config::Config;
 use super::launch::{self, Stream};
+use super::streams::redacted;
 
 /// Reads the status of a running pipeline.
 pub struct Reader {
@@ -21,6 +23,7 @@ pub struct Reader {
 /// The elements of a stream that count.
 struct Counted {
     stream: Stream,
+    source: String,
     mas: gst::Element,
     gate: gst::Element,
 }
@@ -37,11 +40,11 @@ impl Counted {
 }
 
 impl Reader {
-    /// The elements that are asked of `streams` in `pipeline`, which has started.
+    /// The elements that are asked in `pipeline`, which is that of `config` and has started.
     ///
     /// # Errors
     /// An element of the line is missing, or the window element has no epoch yet.
-    pub fn new(pipeline: &gst::Bin, streams: &[Stream], rig: Rig) -> Result<Self> {
+    pub fn new(config: &Config, pipeline: &gst::Bin) -> Result<Self> {
         let named = |name: &str| {
             pipeline
                 .by_name(name)
@@ -58,15 +61,18 @@ impl Reader {
             window,
             offload: pipeline.by_name(launch::OFFLOAD),
             sink: named(launch::SINK)?,
-            streams: streams
-                .iter()
+            streams: launch::streams(config)
+                .into_iter()
                 .map(|stream| {
-                    let (mas, gate) = (named(&stream.mas())?, named(&stream.gate())?);
-                    let stream = *stream;
-                    Ok(Counted { stream, mas, gate })
+                    Ok(Counted {
+                        stream,
+                        source: redacted(config.source_of(stream)),
+                        mas: named(&stream.mas())?,
+                        gate: named(&stream.gate())?,
+                    })
                 })
                 .collect::<Result<_>>()?,
-            status: Status::new(rig, epoch, provider),
+            status: Status::new(config.rig.clone(), epoch, provider),
         })
     }
 
@@ -76,19 +82,36 @@ impl Reader {
         silent.map(|stream| stream.stream)
     }
 
-    /// The status of now.
-    pub fn read(&mut self) -> &Status {
-        let of_video = |stream: &&Counted| stream.stream.modality == Modality::Video;
-        let (video, others): (Vec<_>, Vec<_>) = self.streams.iter().partition(of_video);
+    /// What runs the models.
+    pub fn provider(&self) -> &str {
+        &self.status.provider
+    }
+
+    /// The status of now; of the streams in `down` it says why they bring nothing.
+    pub fn read(&mut self, down: &[(Stream, String)]) -> &Status {
         let (window, sink) = (stats(&self.window), stats(&self.sink));
         let status = &mut self.status;
         status.time = OffsetDateTime::now_utc();
-        status.frames_in = video.iter().map(|stream| stream.measured()).sum();
-        let kept = video
-            .iter()
-            .map(|stream| field(&stats(&stream.gate), "kept"));
-        status.frames_kept = kept.sum();
-        status.hops_in = others.iter().map(|stream| stream.measured()).sum();
+        status.streams.clear();
+        (status.frames_in, status.frames_kept, status.hops_in) = (0, 0, 0);
+        for counted in &self.streams {
+            let stream = counted.stream;
+            let (measured, kept) = (counted.measured(), field(&stats(&counted.gate), "kept"));
+            if stream.modality == Modality::Video {
+                status.frames_in += measured;
+                status.frames_kept += kept;
+            } else {
+                status.hops_in += measured;
+            }
+            let problem = down.iter().find(|(down, _)| *down == stream);
+            status.streams.push(StreamStatus {
+                stream: stream.pad(),
+                source: counted.source.clone(),
+                measured,
+                kept,
+                problem: problem.map(|(_, problem)| problem.clone()),
+            });
+        }
         status.windows = field(&window, "windows");
         status.tokens_kept = field(&window, "tokens-kept");
         status.tokens_possible = field(&window, "tokens-possible");

@@ -10,6 +10,9 @@ use super::config::Gate;
 /// Highest rate of a sensor, in Hz.
 const MOST_RATE: u32 = 100_000;
 
+/// How the path of a camera of this machine begins.
+pub const DEVICE: &str = "/dev/video";
+
 /// How fast a file is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,11 +96,10 @@ impl Video {
 
     /// Whether the source is a camera of this machine.
     pub fn is_device(&self) -> bool {
-        self.source.starts_with("/dev/video")
+        self.source.starts_with(DEVICE)
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        readable("video", self.file())?;
         self.gate.check("video.gate")
     }
 }
@@ -124,7 +126,6 @@ impl Audio {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        readable("sound", self.file())?;
         readable("speech model", self.vad.as_deref())?;
         self.gate.check("audio.gate")
     }
@@ -175,11 +176,23 @@ impl Sensor {
     }
 }
 
+/// `source` without the user and password that a URI may hold.
+pub fn redacted(source: &str) -> String {
+    let Some((scheme, rest)) = source.split_once("://") else {
+        return source.to_owned();
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    match host.rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => source.to_owned(),
+    }
+}
+
 fn file(source: &str) -> Option<&Path> {
     (!source.contains("://")).then(|| Path::new(source))
 }
 
-fn readable(what: &str, file: Option<&Path>) -> Result<()> {
+pub(super) fn readable(what: &str, file: Option<&Path>) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
     let path = file.display();
     match std::fs::metadata(file) {
@@ -187,5 +200,21 @@ fn readable(what: &str, file: Option<&Path>) -> Result<()> {
         Ok(data) if data.is_dir() => bail!("the {what} {path} is a folder: name a file in it"),
         Ok(data) if data.len() == 0 => bail!("the {what} {path} is empty"),
         Ok(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_and_passwords_are_not_told() {
+        for (source, told) in [
+            ("rtsp://u:p@ss@camera:554/a@b", "rtsp://camera:554/a@b"),
+            ("rtsp://camera/1", "rtsp://camera/1"),
+            ("a@b.mp4", "a@b.mp4"),
+        ] {
+            assert_eq!(redacted(source), told);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod ask;
 mod bench;
+mod cameras;
 mod captioned;
 mod common;
 mod dead;

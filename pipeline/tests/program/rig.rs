@@ -1,6 +1,7 @@
 //! A rig that sees, hears and feels: from its configuration to final captions.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -122,29 +123,8 @@ fn the_printed_line_runs_in_gst_launch() {
     let server = TestServer::start();
     let (model, _) = models();
     let config = config(folder.path(), &model, &server.url());
-    let printed = msao(folder.path())
-        .args(["edge", "--print-pipeline", "--config"])
-        .arg(&config)
-        .output()
-        .unwrap();
-    let (line, err) = texts(&printed);
-    assert!(printed.status.success(), "{err}");
-    let plugin = plugin_folder();
-    let launched = Command::new("sh")
-        .args([
-            "-c",
-            &format!("timeout 120 gst-launch-1.0 -m {}", line.trim()),
-        ])
-        .env("GST_PLUGIN_PATH", plugin.path())
-        .env("GST_REGISTRY", plugin.path().join("registry.bin"))
-        .env(
-            "ORT_DYLIB_PATH",
-            root().join(".cache/onnxruntime/libonnxruntime.so"),
-        )
-        .output()
-        .unwrap();
-    let (out, err) = texts(&launched);
-    assert!(launched.status.success(), "{line}\n{out}\n{err}");
+    let line = print_pipeline(folder.path(), &config);
+    let (out, err) = launch(&line);
     assert!(out.contains("msao-draft"), "{line}\n{out}\n{err}");
 }
 
@@ -164,7 +144,7 @@ fn the_demo_shows_all_three() {
         .unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
-    for row in ["video", "audio", "sensor", "hops"] {
+    for row in ["video_0", "audio_0", "sensor_0", "hops"] {
         let begins = format!("  {row:<18}");
         assert!(
             out.lines().any(|line| line.starts_with(&begins)),
@@ -178,4 +158,104 @@ fn the_demo_shows_all_three() {
             .all(|sense| line.contains(sense))
     };
     assert!(drafts.filter(all).count() >= 1, "{out}");
+}
+
+#[test]
+fn the_demo_of_four_cameras_tells_of_each_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = msao(folder.path());
+    demo.args(["demo", "--scene", "rig4"])
+        .stdout(Stdio::piped());
+    let mut demo = demo.spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut out = Vec::new();
+    let mut drafts = 0;
+    while drafts < 6 {
+        let line = lines.next().expect("it goes on").unwrap();
+        drafts += usize::from(line.contains(" s  draft") || line.contains(" s  kept"));
+        out.push(line);
+    }
+    let pid = demo.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    out.extend(lines.map(Result::unwrap));
+    assert!(demo.wait().unwrap().success(), "{out:#?}");
+    for (row, clip) in [
+        ("video_0", "street.mkv"),
+        ("video_1", "bikes.mkv"),
+        ("video_2", "phone.mkv"),
+        ("video_3", "film.mkv"),
+        ("audio_0", "film.mkv"),
+        ("sensor_0", "imu.csv"),
+    ] {
+        let begins = format!("  {row:<18}{clip}: ");
+        let line = out.iter().find(|line| line.starts_with(&begins));
+        let line = line.unwrap_or_else(|| panic!("{row}: {out:#?}"));
+        assert!(line.contains("(beta)") && line.contains("(MAS)"), "{line}");
+        assert!(!line.contains(": 0 "), "{line}");
+    }
+    let whole = out.iter().filter(|line| {
+        ["video", "audio", "sensor"]
+            .iter()
+            .all(|sense| line.contains(sense))
+            && line.contains("beta:")
+    });
+    assert!(whole.count() >= 1, "{out:#?}");
+}
+
+#[test]
+fn the_line_of_the_rig_of_four_cameras_runs_in_gst_launch() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::start();
+    // As it is, but for the server, and as fast as it can.
+    let text = std::fs::read_to_string(root().join("configs/rig4.toml")).unwrap();
+    let text = text
+        .replace("loop = true", "")
+        .replace("source =", "pace = 'fast'\nsource =");
+    let config = folder.path().join("edge.toml");
+    std::fs::write(
+        &config,
+        format!("{text}\n[nats]\nurl = '{}'\n", server.url()),
+    )
+    .unwrap();
+    let line = print_pipeline(folder.path(), &config);
+    let (out, err) = launch(&line);
+    for stream in [
+        "video_0", "video_1", "video_2", "video_3", "audio_0", "sensor_0",
+    ] {
+        assert!(line.contains(&format!("window.{stream}")), "{line}");
+    }
+    assert!(out.contains("msao-draft"), "{line}\n{out}\n{err}");
+}
+
+fn print_pipeline(folder: &Path, config: &Path) -> String {
+    let printed = msao(folder)
+        .args(["edge", "--print-pipeline", "--config"])
+        .arg(config)
+        .output()
+        .unwrap();
+    let (line, err) = texts(&printed);
+    assert!(printed.status.success(), "{err}");
+    line
+}
+
+/// Runs a line in gst-launch-1.0 to its end.
+fn launch(line: &str) -> (String, String) {
+    let plugin = plugin_folder();
+    let launched = Command::new("sh")
+        .args([
+            "-c",
+            &format!("timeout 240 gst-launch-1.0 -m {}", line.trim()),
+        ])
+        .current_dir(root())
+        .env("GST_PLUGIN_PATH", plugin.path())
+        .env("GST_REGISTRY", plugin.path().join("registry.bin"))
+        .env(
+            "ORT_DYLIB_PATH",
+            root().join(".cache/onnxruntime/libonnxruntime.so"),
+        )
+        .output()
+        .unwrap();
+    let (out, err) = texts(&launched);
+    assert!(launched.status.success(), "{line}\n{out}\n{err}");
+    (out, err)
 }
