@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use gst::prelude::*;
 use serde::Serialize;
@@ -178,8 +178,13 @@ fn run(clip: &Path, elements: &str, model: &Path) -> Result<(f64, f64)> {
         gst::PadProbeReturn::Ok
     });
     // What it takes to load the model and to show the first frame is left out.
-    pipeline.set_state(gst::State::Paused)?;
-    pipeline.state(gst::ClockTime::from_seconds(60)).0?;
+    let paused = pipeline.set_state(gst::State::Paused);
+    let paused = paused.and_then(|_| pipeline.state(gst::ClockTime::from_seconds(60)).0);
+    if let Err(error) = paused {
+        let told = first_error(&pipeline);
+        pipeline.set_state(gst::State::Null)?;
+        return Err(told.unwrap_or_else(|| error.into()));
+    }
     let (begun, shown) = (cpu(), frames.load(Ordering::Relaxed));
     wait_for_end(&pipeline)?;
     let took = cpu() - begun;
@@ -216,10 +221,19 @@ fn wait_for_end(pipeline: &gst::Pipeline) -> Result<()> {
     let bus = pipeline.bus().context("a bus")?;
     let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
     let message = bus.timed_pop_filtered(gst::ClockTime::NONE, &kinds);
-    if let Some(gst::MessageView::Error(error)) = message.as_deref().map(gst::MessageRef::view) {
-        bail!("{}", error.error());
+    message.and_then(error_of).map_or(Ok(()), Err)
+}
+
+/// The first error that waits on the bus.
+fn first_error(pipeline: &gst::Pipeline) -> Option<anyhow::Error> {
+    error_of(pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?)
+}
+
+fn error_of(message: gst::Message) -> Option<anyhow::Error> {
+    match message.view() {
+        gst::MessageView::Error(error) => Some(anyhow!("{}", error.error())),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Load of the machine in the last minute.
