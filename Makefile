@@ -1,7 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load clean
+.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load bench-cameras clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -42,7 +42,7 @@ fuzz: setup ## what reads bytes from outside, on bytes that libFuzzer makes up; 
 		PATH="$$PWD/.cache/bin:$$PATH" cargo +nightly fuzz run --features libfuzzer --target-dir target/fuzz "$$target" ".cache/fuzz/$$target" "fuzz/corpus/$$target" -- \
 		-max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -max_len=16384 || exit; done
 
-bench: build bench-t0 bench-gate bench-tokens bench-cost bench-offload bench-load ## timings of each stage on this machine, and what MAS finds, keeps and costs
+bench: build bench-t0 bench-gate bench-tokens bench-cost bench-offload bench-load bench-cameras ## timings of each stage on this machine, and what MAS finds, keeps and costs
 	$(ENV) cargo build --release --workspace --examples
 	$(ENV) target/release/examples/t0
 	mkdir -p .cache/frames
@@ -75,6 +75,9 @@ bench-offload: build ## MSAO against cloud only, edge only, layer split and othe
 
 bench-load: build ## windows a second from edge to broker to worker, against JetStream alone; QUICK=1 for a short one, WINDOWS=1000000 for memory
 	$(ENV) $(MSAO) bench load $(if $(QUICK),--quick) $(if $(WINDOWS),--windows $(WINDOWS))
+
+bench-cameras: build ## CPU time of a camera's pipeline with and without our elements at 720p30 and 1080p30, cameras a core
+	$(ENV) $(MSAO) bench cameras
 
 clean: ## everything that was built or fetched
 	rm -rf target .cache

@@ -75,6 +75,30 @@ fn features(frame: &Measured) -> &std::sync::Arc<ndarray::Array3<f32>> {
 }
 
 #[test]
+fn within_its_interval_the_probe_runs_on_news_alone() {
+    let mut fixture = videomas(VideoFormat::I420);
+    fixture
+        .element
+        .set_property("probe-interval", 1_000_000_000u64);
+    let mut probed = |x, ms| {
+        let frame = fixture.picture(x, ms);
+        assert!(frame.t0 > 0.0, "{x} at {ms}");
+        if frame.probed {
+            frame.mark_sent(0..49);
+        }
+        frame.probed
+    };
+    assert!(probed(16, 0));
+    // All was new in the first frame.
+    assert!(!probed(64, 100));
+    assert!(!probed(64, 900));
+    assert!(probed(64, 1000));
+    // It goes back to where it was seen to go from; then to where nothing was seen.
+    assert!(!probed(16, 1100));
+    assert!(probed(40, 1200));
+}
+
+#[test]
 fn the_probe_runs_on_the_first_frame_on_change_and_on_the_heartbeat() {
     let mut fixture = videomas(VideoFormat::I420);
     let first = fixture.picture(16, 0);

@@ -120,6 +120,13 @@ impl ObjectImpl for VideoMas {
                     .default_value(default.seed)
                     .mutable_ready()
                     .build(),
+                glib::ParamSpecUInt64::builder("probe-interval")
+                    .nick("Probe interval")
+                    .blurb("The probe runs at most once in this time (ns), but for what is new to T0; 0 for no bound")
+                    .maximum(u64::MAX - 1)
+                    .default_value(default.probe_interval.nseconds())
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecBoolean::builder("message")
                     .nick("Message")
                     .blurb("Post an element message `msao-mas` for each frame")
@@ -158,6 +165,10 @@ impl ObjectImpl for VideoMas {
             "coverage" => settings.coverage = value.get().unwrap_or_default(),
             "seed" => settings.seed = value.get().unwrap_or_default(),
             "message" => settings.message = value.get().unwrap_or_default(),
+            "probe-interval" => {
+                let interval = value.get().unwrap_or_default();
+                settings.probe_interval = gst::ClockTime::from_nseconds(interval);
+            }
             name => gst::error!(CAT, imp = self, "no writable property `{name}`"),
         }
     }
@@ -189,6 +200,7 @@ impl ObjectImpl for VideoMas {
             "coverage" => settings.coverage.to_value(),
             "seed" => settings.seed.to_value(),
             "message" => settings.message.to_value(),
+            "probe-interval" => settings.probe_interval.nseconds().to_value(),
             name => settings
                 .model
                 .get(name)

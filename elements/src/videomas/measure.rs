@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mas::scene::Look;
 use mas::{Measurement, Meter, MeterSettings};
 use mllm::{Batching, EncoderId, Probe};
 use ndarray::{Array2, Array3};
@@ -17,6 +18,8 @@ use crate::model::{ModelSettings, load_error};
 const BLACK: f32 = 20.0;
 /// Rows, and columns, of the probe's grid of positions.
 const SIDE: usize = 7;
+/// T0 sees something at a position if its evidence is at least this.
+const EVIDENCE: f32 = 0.5;
 /// A picture is frozen if every block's mean stays exactly the same for this long.
 const FROZEN: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
@@ -31,6 +34,7 @@ pub(super) struct Settings {
     pub coverage: f32,
     pub seed: u64,
     pub message: bool,
+    pub probe_interval: gst::ClockTime,
 }
 
 impl Default for Settings {
@@ -48,6 +52,7 @@ impl Default for Settings {
             coverage: meter.coverage,
             seed: meter.seed,
             message: false,
+            probe_interval: gst::ClockTime::ZERO,
         }
     }
 }
@@ -70,9 +75,18 @@ pub(super) struct State {
 
 /// The last frame that the probe ran on.
 struct Probed {
+    look: Arc<Look>,
     running: Option<gst::ClockTime>,
     features: Arc<Array3<f32>>,
     measurement: Arc<Measurement>,
+}
+
+impl Probed {
+    /// Whether T0 now sees something at a position where it saw nothing then.
+    fn is_news(&self, look: &Look) -> bool {
+        let mut both = look.evidence.iter().zip(&self.look.evidence);
+        both.any(|(now, then)| *now >= EVIDENCE && *then < EVIDENCE)
+    }
 }
 
 /// The last luma grid that differed from the one before, and since when it stays.
@@ -191,15 +205,15 @@ impl State {
             flags.push("frozen");
         }
 
-        let since = |last: gst::ClockTime| running.and_then(|now| now.checked_sub(last));
-        let silent = self.probed.as_ref().is_none_or(|probed| {
-            // Time that is unknown or jumped back asks for a look, too.
-            probed
-                .running
-                .and_then(since)
-                .is_none_or(|silence| silence >= settings.heartbeat)
-        });
-        let changed = !silent && look.score >= settings.t0_threshold;
+        let since = (self.probed.as_ref())
+            .and_then(|probed| running.zip(probed.running))
+            .and_then(|(now, then)| now.checked_sub(then));
+        // Time that is unknown or jumped back asks for a look, too.
+        let lasts = |time| since.is_none_or(|since| since >= time);
+        let silent = self.probed.is_none() || lasts(settings.heartbeat);
+        let news = |probed: &Probed| probed.is_news(&look);
+        let due = lasts(settings.probe_interval) || self.probed.as_ref().is_none_or(news);
+        let changed = !silent && look.score >= settings.t0_threshold && due;
         let room = self.pace.allows();
         let ask = silent || (changed && !late && room);
         if changed && !ask {
@@ -225,6 +239,7 @@ impl State {
             stats.probed += 1;
             drop(stats);
             self.probed = Some(Probed {
+                look: Arc::clone(&look),
                 running,
                 features: Arc::new(output.features),
                 measurement: Arc::new(measurement),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bars;
+mod cameras;
 mod choose;
 mod edge;
 mod flops;
@@ -35,6 +36,8 @@ enum What {
     Offload(offload::Arguments),
     /// Windows a second from edge to broker to worker without a model, against JetStream alone; delays; memory.
     Load(load::Arguments),
+    /// CPU time of a camera's pipeline with and without our elements, at 720p30 and 1080p30: cameras a core.
+    Cameras(cameras::Arguments),
     /// The edge process of a benchmark.
     #[command(hide = true)]
     Edge(edge::Arguments),
@@ -48,6 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.what {
         What::Offload(arguments) => offload::run_all(arguments),
         What::Load(arguments) => load::run_all(arguments),
+        What::Cameras(arguments) => cameras::run_all(arguments),
         What::Edge(arguments) => edge::run(arguments),
     }
 }

@@ -188,3 +188,47 @@ fn what_cannot_be_measured_is_named() {
         );
     }
 }
+
+#[test]
+fn cameras_cost_cpu_time_with_our_elements_and_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = msao(folder.path())
+        .args([
+            "bench",
+            "cameras",
+            "--frames",
+            "60",
+            "--rounds",
+            "1",
+            "--heights",
+            "180",
+        ])
+        .args(["--work".as_ref(), folder.path().as_os_str()])
+        .args(["--out".as_ref(), folder.path().as_os_str()])
+        .output()
+        .unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+    let results = std::fs::read_to_string(folder.path().join("results.json")).unwrap();
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let costs = results["costs"].as_array().unwrap();
+    assert_eq!(costs.len(), 3 * 4, "{out}");
+    for of_scene in costs.chunks(4) {
+        let value = |way: usize, key: &str| of_scene[way][key].as_f64().unwrap();
+        // Nothing, T0, T1 now and then, T1 as T0 asks.
+        let probed: Vec<f64> = (0..4).map(|way| value(way, "probed")).collect();
+        assert_eq!(probed[0], 0.0, "{out}");
+        assert!(probed.is_sorted() && probed[3] <= 1.1, "{out}");
+        for way in 0..4 {
+            let more = value(way, "ms") / value(0, "ms") - 1.0;
+            assert!(
+                value(way, "ms") > 0.0 && (value(way, "more") - more).abs() < 1e-9,
+                "{out}"
+            );
+        }
+    }
+    // The clips are kept.
+    let clips = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let clips = clips.filter(|file| file.path().extension().is_some_and(|end| end == "mkv"));
+    assert_eq!(clips.count(), 3);
+}
