@@ -257,7 +257,7 @@ fn windows_of_a_test_picture() -> (gst::Pipeline, Log) {
     init();
     let line = format!(
         "videotestsrc pattern=ball ! video/x-raw,format=GRAY8,width=64,height=48,framerate=10/1 ! \
-         msaovideomas model={0} ! msaogate ! msaowindow model={0} ! msaodraft model={0} ! msaooffload ! \
+         msaovideomas model={0} ! msaogate ! msaowindow model={0} ! msaodraft model={0} ! msaooffload defer-windows=4096 ! \
          fakesink name=sink",
         model()
     );
@@ -330,13 +330,13 @@ fn after_a_seek_that_does_not_flush_time_goes_on() {
     );
     let set = gst::SeekType::Set;
     let from = log.lock().unwrap().len();
-    let seeking = pipeline.clone();
-    let seek = std::thread::spawn(move || {
-        let flags = gst::SeekFlags::empty();
-        seeking.seek(1.0, flags, set, start, set, stop).unwrap();
-    });
+    // In PAUSED it would wait for a source that waits for its sink.
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let (changed, state, _) = pipeline.state(gst::ClockTime::from_seconds(60));
+    assert!(changed.is_ok() && state == gst::State::Playing);
+    let flags = gst::SeekFlags::empty();
+    pipeline.seek(1.0, flags, set, start, set, stop).unwrap();
     play_to_the_end(&pipeline);
-    seek.join().unwrap();
     pipeline.set_state(gst::State::Null).unwrap();
     let log = log.lock().unwrap();
     assert!(
