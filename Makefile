@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load bench-cameras clean
+.PHONY: help setup build plugin demo test hour soak lint deny fuzz bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao
@@ -16,13 +17,16 @@ setup: ## system packages, ONNX Runtime, nats-server, sample videos
 build: setup ## the msao program and the GStreamer plugin, in target/release
 	cargo build --release --workspace
 
-demo: build ## a street video, captioned as it plays; VIDEO=path for another, SCENE=rig for sound and motion, too
+demo: build ## a street video, captioned as it plays; VIDEO=path for another, SCENE=rig for sound and motion, too, SCENE=rig4 for four cameras
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
 	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
 test: setup ## all tests; fetches the Python subscriber's packages once
 	examples/python/setup.sh
 	$(ENV) cargo test --workspace
+
+hour: setup ## an hour of stream through all elements, as fast as it goes: memory must stay what it was
+	$(ENV) cargo test -p elements --test hour -- --ignored --nocapture
 
 soak: setup ## faults of all kinds, and a judge of what was acknowledged; SEEDS= how many (20), SEED= the first, SECONDS= of each
 	$(ENV) cargo run -q -p soak -- run --seeds $(or $(SEEDS),20) --seed $(or $(SEED),1) --seconds $(or $(SECONDS),20)

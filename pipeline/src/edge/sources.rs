@@ -150,8 +150,8 @@ impl Sources {
         source.is_some_and(|source| self.fail(source, problem))
     }
 
-    /// Whether `message` says that a source failed or ended, which the others survive. It is then started again after
-    /// a pause, or given up. `reason` puts an error into words. Must be called within a tokio runtime.
+    /// Whether `message` says that a source failed or ended, which the others survive: it is then tried again, or given
+    /// up. `reason` puts an error into words. Must be called within a tokio runtime.
     pub fn take(&self, message: &gst::Message, reason: impl FnOnce() -> String) -> bool {
         let Some(source) = self.sources.iter().find(|source| source.sent(message)) else {
             return false;
@@ -327,7 +327,6 @@ impl Source {
     }
 }
 
-/// The streams of feeds, in words.
 fn in_words(feeds: &[Feed]) -> String {
     let streams: Vec<_> = feeds.iter().map(|feed| feed.stream.pad()).collect();
     streams.join(" and ")

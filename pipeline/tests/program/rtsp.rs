@@ -1,6 +1,7 @@
 //! A camera on the network that is not there, comes, goes and comes again: the rig's other camera goes on.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -94,7 +95,7 @@ async fn camera_gone() {
         [[video]]
         source = '{file}'
         [[video]]
-        source = 'rtsp://127.0.0.1:{port}/camera'",
+        source = 'rtsp://user:secret@127.0.0.1:{port}/camera'",
         model = models().0.display(),
         url = server.url(),
         file = media("vtest.avi").display(),
@@ -102,7 +103,10 @@ async fn camera_gone() {
     std::fs::write(&config, text).unwrap();
     let mut edge = msao(folder.path());
     edge.args(["edge", "--config"]).arg(&config);
-    let mut edge = Killed(edge.stdout(Stdio::null()).spawn().unwrap());
+    let log = folder.path().join("log");
+    edge.stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap());
+    let mut edge = Killed(edge.spawn().unwrap());
     let connect = ConnectConfig {
         url: server.url(),
         ..ConnectConfig::default()
@@ -131,4 +135,16 @@ async fn camera_gone() {
         begun.elapsed() < Duration::from_secs(8),
         "it waited for the camera"
     );
+    let log = std::fs::read_to_string(log).unwrap();
+    let named = format!("rtsp://127.0.0.1:{port}/camera (video_1) is gone");
+    let told = log.lines().filter(|line| line.contains(&named));
+    // Not there at first, and gone twice.
+    assert!(told.clone().count() >= 3, "{log}");
+    for line in told {
+        assert!(
+            line.contains("tried again") && line.contains("mend `source`"),
+            "{line}"
+        );
+    }
+    assert!(!log.contains("secret"), "{log}");
 }
