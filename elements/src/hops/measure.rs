@@ -141,6 +141,7 @@ impl<H: Hop> State<H> {
                 break;
             };
             let begun = Instant::now();
+            let _span = tracing::debug_span!("T1", hop = stats.hops).entered();
             let output = self.network.run(hop)?;
             let look = self.network.look(&hop[shape.context * shape.channels..])?;
             let over = length((samples(values) - samples(rest)) as u64, shape.rate);

@@ -159,8 +159,10 @@ impl State {
             .ok_or(Unreadable::Format(gst_video::VideoFormat::Unknown))?;
         let frame = frame::map(buffer, info)?;
         let begun = Instant::now();
+        let span = tracing::debug_span!("T0", frame = self.frame).entered();
         let grid = frame::luma_grid(&frame, &mut self.luma)?;
         let look = lock(&self.meter).look(grid.view(), SIDE, SIDE);
+        drop(span);
         lock(stats).t0 += begun.elapsed();
 
         let mut flags = Vec::new();
@@ -185,6 +187,7 @@ impl State {
         if ask {
             let input = frame::for_probe(&frame)?;
             let begun = Instant::now();
+            let _span = tracing::debug_span!("T1", frame = self.frame).entered();
             let output = self.probe.run(&input).map_err(|error| match error {
                 mllm::Error::Frame(_) => Failure::Frame(error.into()),
                 _ => Failure::Probe(error),

@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } = done?;
     drop((server, folder));
     output::line("\nsummary (encoding every frame as JPEG for comparison)")?;
-    gst::init()?;
+    crate::gst_log::init()?;
     let jpeg = jpeg::bytes(arguments.video(), edge.frames_in)?;
     let summary = Summary {
         tally: &tally,
