@@ -1,8 +1,7 @@
 # Each target does its own set-up; what is there already is skipped.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugin demo test soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load bench-cameras clean
-.PHONY: help setup build plugin demo test hour soak lint deny fuzz bench bench-gate bench-cost bench-tokens bench-offload bench-load clean
+.PHONY: help setup build plugin demo test hour soak lint deny fuzz bench bench-t0 bench-gate bench-cost bench-tokens bench-offload bench-load bench-cameras clean
 
 ENV := source setup/env.sh &&
 MSAO := target/release/msao

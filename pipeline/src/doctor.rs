@@ -95,7 +95,7 @@ fn model(folder: &Path, provider: Provider) -> Result<String> {
 /// GStreamer, and the elements that decode and caption a file.
 #[cfg(feature = "edge")]
 fn gstreamer() -> Result<String> {
-    gst::init().context("GStreamer does not start: run `make setup`")?;
+    crate::gst_log::init().context("GStreamer does not start: run `make setup`")?;
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let needed = [
         "decodebin",

@@ -13,6 +13,8 @@ mod doctor;
 #[cfg(feature = "edge")]
 mod edge;
 mod explain;
+#[cfg(feature = "edge")]
+mod gst_log;
 mod leaf;
 mod nats;
 mod nats_server;
@@ -68,8 +70,15 @@ enum Command {
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("MSAO_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("warn,pipeline=info,cloud_sink=info"));
+    let filter = EnvFilter::try_from_env("MSAO_LOG").unwrap_or_else(|_| {
+        let asked = std::env::var_os("GST_DEBUG").is_some();
+        let gst = if asked {
+            ",gstreamer=trace,gstmsao=trace"
+        } else {
+            ""
+        };
+        EnvFilter::new(format!("warn,pipeline=info,cloud_sink=info{gst}"))
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -55,7 +55,9 @@ impl Draft {
             let Some(drafter) = drafter.as_mut() else {
                 return Ok(None);
             };
+            let span = tracing::debug_span!("draft", window = %window.id).entered();
             let measured = drafter.draft(&mut window, settings)?;
+            drop(span);
             let known = &drafter.contribution;
             let mut stats = lock(&self.stats);
             stats.betas = known.betas();

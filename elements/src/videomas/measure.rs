@@ -193,8 +193,10 @@ impl State {
             .ok_or(Unreadable::Format(gst_video::VideoFormat::Unknown))?;
         let frame = frame::map(buffer, info)?;
         let begun = Instant::now();
+        let span = tracing::debug_span!("T0", frame = self.frame).entered();
         let grid = frame::luma_grid(&frame, &mut self.luma)?;
         let look = lock(&self.meter).look(grid.view(), SIDE, SIDE);
+        drop(span);
         lock(stats).t0 += begun.elapsed();
 
         let mut flags = Vec::new();
@@ -227,6 +229,7 @@ impl State {
         if ask {
             let input = frame::for_probe(&frame)?;
             let begun = Instant::now();
+            let _span = tracing::debug_span!("T1", frame = self.frame).entered();
             #[cfg(test)]
             std::thread::sleep(self.slow);
             let output = self.probe.run(&input).map_err(|error| match error {

@@ -192,10 +192,12 @@ impl Encoder {
                 continue;
             }
             let begun = Instant::now();
+            let span = tracing::debug_span!("T2", frame = sample.measured.frame).entered();
             let features = match &sample.measured.features {
                 Features::Frame(frame) => self.trunk.run(frame)?,
                 Features::Tokens(tokens) => rows(tokens, &within),
             };
+            drop(span);
             spent += begun.elapsed();
             let whole = matches!(sample.measured.features, Features::Frame(_));
             let importance = sample.now.importance();

@@ -113,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     } = done?;
     drop((server, folder));
     output::line("\nsummary (encoding every frame as JPEG for comparison)")?;
-    gst::init()?;
+    crate::gst_log::init()?;
     let mut jpeg = 0;
     for (video, stream) in videos.iter().zip(&edge.streams) {
         jpeg += jpeg::bytes(video, stream.measured)?;

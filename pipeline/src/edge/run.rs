@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .check_model()
         .with_context(|| arguments.config.display().to_string())?;
     mllm::runtime::init(None)?;
-    gst::init()?;
+    crate::gst_log::init()?;
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;
     let runtime = runtime()?;

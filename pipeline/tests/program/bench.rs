@@ -205,10 +205,18 @@ fn cameras_cost_cpu_time_with_our_elements_and_without() {
         ])
         .args(["--work".as_ref(), folder.path().as_os_str()])
         .args(["--out".as_ref(), folder.path().as_os_str()])
+        .env("GST_DEBUG", "msaovideomas:4")
         .output()
         .unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
+    // What GStreamer is asked to log goes where the program's own log goes.
+    let line = err.lines().find(|line| line.contains("probe runs on"));
+    let line = line.unwrap_or_else(|| panic!("{err}"));
+    assert!(
+        line.contains("INFO") && line.contains("gstmsao") && line.contains("msaovideomas"),
+        "{line}"
+    );
     let results = std::fs::read_to_string(folder.path().join("results.json")).unwrap();
     let results: Value = serde_json::from_str(&results).unwrap();
     let costs = results["costs"].as_array().unwrap();

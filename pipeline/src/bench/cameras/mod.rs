@@ -88,7 +88,7 @@ struct Cost {
 /// # Errors
 /// A sample video, an element or the model is missing.
 pub fn run_all(arguments: &Arguments) -> Result<()> {
-    gst::init()?;
+    crate::gst_log::init()?;
     gstmsao::plugin_register_static()?;
     std::fs::create_dir_all(&arguments.work)
         .with_context(|| format!("cannot make {}", arguments.work.display()))?;
