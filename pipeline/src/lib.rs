@@ -16,6 +16,7 @@ mod explain;
 #[cfg(feature = "edge")]
 mod gst_log;
 mod leaf;
+mod models;
 mod nats;
 mod nats_server;
 mod output;
@@ -58,6 +59,8 @@ enum Command {
     Dead(dead::Arguments),
     /// Have the hub take in what an edge box with a server of its own stores.
     Leaf(leaf::Arguments),
+    /// List, fetch and verify models.
+    Models(models::Arguments),
     #[cfg(feature = "edge")]
     /// Run all of it on one video: broker, cloud and edge, and a summary.
     Demo(demo::Arguments),
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),
         Command::Leaf(arguments) => leaf::run(&arguments),
+        Command::Models(arguments) => models::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]

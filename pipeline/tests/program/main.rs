@@ -13,6 +13,7 @@ mod docs;
 mod explain;
 mod faults;
 mod leaf;
+mod models;
 mod privacy;
 mod rig;
 mod rtsp;
