@@ -1,7 +1,7 @@
 //! GStreamer's log as events of `tracing`: of our elements with the target `gstmsao`, of others with `gstreamer`.
 //!
-//! What GStreamer hands over is up to `GST_DEBUG`; without it, warnings and errors of all, and of our elements what the
-//! program's own filter lets through.
+//! What GStreamer hands over is up to `GST_DEBUG`; without it, of our elements what the program's own filter lets through. What
+//! others find wrong comes as a message of theirs; their logs warn of what is no fault, too.
 
 use std::sync::Once;
 
@@ -22,7 +22,6 @@ pub fn init() -> Result<(), gst::glib::Error> {
 
 fn bridge() {
     if std::env::var_os("GST_DEBUG").is_none() {
-        gst::log::set_default_threshold(DebugLevel::Warning);
         gst::log::set_threshold_for_name("msao*", most(LevelFilter::current()));
     }
     // Who asks for a file gets it, too.
