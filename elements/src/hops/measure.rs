@@ -167,7 +167,7 @@ impl<H: Hop> State<H> {
                 break;
             };
             let begun = Instant::now();
-            let _span = tracing::debug_span!("T1", hop = hops.len()).entered();
+            let _span = tracing::debug_span!("T1", hop = lock(stats).hops).entered();
             let output = self.network.run(hop)?;
             let look = self.network.look(&hop[shape.context * shape.channels..])?;
             let ends = length(self.read - samples(rest), shape.rate);
