@@ -74,13 +74,14 @@ impl Captions {
     /// again without losing one.
     ///
     /// # Errors
-    /// A message is stored that is no caption; the next call goes on behind it.
+    /// A message is stored that is no caption, or one of another rig than its subject; the next call goes on behind it.
     pub async fn next(&mut self) -> Result<Caption, InvalidCaption> {
         loop {
             let Some(message) = self.message().await else {
                 continue;
             };
             let caption = Caption::decode(&message.payload)?;
+            subjects::speaks_for(&message.subject, caption.id.rig.as_str())?;
             if self.seen.advance(&caption.id, caption.revision) {
                 return Ok(caption);
             }

@@ -19,7 +19,7 @@ use broker::{
     done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
-    status,
+    status, subjects,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -157,6 +157,10 @@ impl Worker {
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
         };
+        // Its caption would go to that rig.
+        if let Err(error) = subjects::speaks_for(&delivery.subject, window.id.rig.as_str()) {
+            return Outcome::Dead(error.to_string());
+        }
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
         if self.has_last_word(&window.id, &delivery).await {

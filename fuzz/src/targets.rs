@@ -69,8 +69,13 @@ fn caption(bytes: &[u8]) -> Result<(), String> {
 /// A status of an edge and of a cloud worker.
 fn status(bytes: &[u8]) -> Result<(), String> {
     let read = |bytes: &[u8]| {
-        let edge = AnyStatus::decode("msao.v1.status.edge.car", bytes);
-        edge.or_else(|_| AnyStatus::decode("msao.v1.status.cloud.gpu", bytes))
+        let name = |key: &str| {
+            let fields: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+            fields[key].as_str().unwrap_or_default().to_owned()
+        };
+        let edge = format!("msao.v1.status.edge.{}", name("rig"));
+        let cloud = format!("msao.v1.status.cloud.{}", name("worker"));
+        AnyStatus::decode(&edge, bytes).or_else(|_| AnyStatus::decode(&cloud, bytes))
     };
     let status = read(bytes).map_err(text)?;
     let again = status.encode().expect("what was read can be written");
