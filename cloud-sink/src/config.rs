@@ -6,7 +6,7 @@ use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, sub
 use mllm::{Agreement, Provider};
 use serde::Deserialize;
 
-use crate::{Error, thread::Batching};
+use crate::{Error, ServerSection, thread::Batching};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -30,8 +30,12 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model.
-    pub model: PathBuf,
+    /// Folder of the full model; left out if it is behind a `server`.
+    #[serde(default)]
+    pub model: Option<PathBuf>,
+    /// The server that has the full model, in place of a folder.
+    #[serde(default)]
+    pub server: Option<ServerSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
@@ -84,19 +88,7 @@ impl Default for BatchSection {
     }
 }
 
-impl BatchSection {
-    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
-    fn in_hand(&self) -> usize {
-        if self.max == 1 { 1 } else { 2 * self.max }
-    }
-
-    pub(crate) fn batching(&self) -> Batching {
-        Batching {
-            max: self.max,
-            wait: Duration::from_secs_f64(self.wait_ms / 1e3),
-        }
-    }
-}
+impl BatchSection {}
 
 fn one() -> usize {
     1
@@ -143,7 +135,8 @@ impl Config {
     /// A worker with the model in `model` and the defaults for everything else.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
-            model: model.into(),
+            model: Some(model.into()),
+            server: None,
             encoders: None,
             provider: Provider::default(),
             threads: one(),
@@ -175,6 +168,7 @@ impl Config {
         {
             return fail("margin is not above 0 and at most 1".to_owned());
         }
+        self.check_server()?;
         if self.threads > MOST_THREADS {
             let threads = self.threads;
             return fail(format!("threads is {threads}, not 0 to {MOST_THREADS}"));
@@ -210,7 +204,7 @@ impl Config {
         if *max_deliver == 0 {
             return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
         }
-        let at_once = in_hand.unwrap_or_else(|| self.batch.in_hand());
+        let at_once = in_hand.unwrap_or_else(|| self.in_hand());
         if !(1..=MOST_IN_HAND).contains(&at_once) {
             return fail(format!(
                 "consumer.in_hand is {at_once}, not 1 to {MOST_IN_HAND}"
@@ -235,6 +229,57 @@ impl Config {
             at_once,
             grace: seconds("grace_s", *grace_s, 0.0)?,
         })
+    }
+
+    fn check_server(&self) -> Result<(), Error> {
+        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
+        let Some(server) = &self.server else {
+            return match &self.model {
+                Some(_) => Ok(()),
+                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
+            };
+        };
+        if self.model.is_some() {
+            return fail("there are both `model` and [server]: leave one out");
+        }
+        let of_a_folder = Self {
+            worker: self.worker.clone(),
+            nats: self.nats.clone(),
+            streams: self.streams,
+            consumer: self.consumer.clone(),
+            model: None,
+            server: Some(server.clone()),
+            ..Self::new("")
+        };
+        if *self != of_a_folder {
+            return fail(
+                "encoders, provider, threads, agreement, margin, tensorrt and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+            );
+        }
+        server.check()
+    }
+
+    /// Which windows are judged together.
+    pub(crate) fn batching(&self) -> Batching {
+        match &self.server {
+            // What waits is asked at once; there is nothing to be gained by waiting for more.
+            Some(server) => Batching {
+                max: server.concurrency,
+                wait: Duration::ZERO,
+            },
+            None => Batching {
+                max: self.batch.max,
+                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
+            },
+        }
+    }
+
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        match self.batching().max {
+            1 => 1,
+            most => 2 * most,
+        }
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.

@@ -30,7 +30,10 @@ impl FullModel {
             provider: config.provider,
             threads: config.threads,
         };
-        let model = CaptionModel::load(&config.model, options)?;
+        let folder = config.model.as_ref().ok_or_else(|| {
+            Error::Config("there is no model: set `model` to a folder".to_owned())
+        })?;
+        let model = CaptionModel::load(folder, options)?;
         let agreement = config.agreement(&model.config().name, model.config().agreement_margin)?;
         let encoder = &model.config().vision_encoder;
         let keyframes = (config.encoders.as_ref())
