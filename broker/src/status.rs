@@ -32,7 +32,7 @@ pub struct Status {
     /// When this was said, UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub time: OffsetDateTime,
-    /// What runs the models, such as `CPU` or `CUDA`.
+    /// What runs the models, such as `cpu` or `cuda`, several with commas.
     pub provider: String,
     /// Frames that entered.
     pub frames_in: u64,
@@ -133,7 +133,7 @@ pub struct CloudStatus {
     pub time: OffsetDateTime,
     /// The model that verifies.
     pub model: String,
-    /// What runs it, such as `CPU` or `CUDA`.
+    /// What runs it, such as `cpu` or `cuda`, several with commas; `server` if a server does.
     pub provider: String,
     /// Windows that wait, in the broker and in the worker for the model.
     pub queue: u64,

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider};
+use mllm::{Agreement, Provider, TensorRt};
 use serde::Deserialize;
 
 use crate::{Error, ServerSection, thread::Batching};
@@ -42,6 +42,9 @@ pub struct Config {
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
+    /// How TensorRT runs it, if that may.
+    #[serde(default)]
+    pub tensorrt: Option<TensorRt>,
     /// CPU threads within an operator; 0 is one for each core.
     #[serde(default = "one")]
     pub threads: usize,
@@ -139,6 +142,7 @@ impl Config {
             server: None,
             encoders: None,
             provider: Provider::default(),
+            tensorrt: None,
             threads: one(),
             worker: default_worker(),
             agreement: Rule::default(),
@@ -169,6 +173,15 @@ impl Config {
             return fail("margin is not above 0 and at most 1".to_owned());
         }
         self.check_server()?;
+        if let Some(tensorrt) = &self.tensorrt {
+            if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
+                let provider = self.provider;
+                return fail(format!(
+                    "there is [tensorrt], but provider is `{provider}`: leave one out"
+                ));
+            }
+            tensorrt.check()?;
+        }
         if self.threads > MOST_THREADS {
             let threads = self.threads;
             return fail(format!("threads is {threads}, not 0 to {MOST_THREADS}"));
@@ -242,18 +255,14 @@ impl Config {
         if self.model.is_some() {
             return fail("there are both `model` and [server]: leave one out");
         }
-        let of_a_folder = Self {
-            worker: self.worker.clone(),
-            nats: self.nats.clone(),
-            streams: self.streams,
-            consumer: self.consumer.clone(),
-            model: None,
-            server: Some(server.clone()),
-            ..Self::new("")
-        };
-        if *self != of_a_folder {
+        let default = Self::new("");
+        let untouched =
+            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
+                && (self.provider, self.threads) == (default.provider, default.threads)
+                && (self.agreement, self.batch) == (default.agreement, default.batch);
+        if !untouched {
             return fail(
-                "encoders, provider, threads, agreement, margin, tensorrt and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
             );
         }
         server.check()
@@ -392,11 +401,45 @@ mod tests {
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
             (backoff.as_str(), "65 times"),
             ("threads = 1025", "threads is 1025"),
+            ("provider = 'cuda'\ntensorrt = {}", "leave one out"),
+            (
+                "tensorrt = { shapes = { 'd.onnx' = { min = 'a', opt = 'a:1', max = 'a:1' } } }",
+                "input:1x3x224x224",
+            ),
+            (
+                "server = { url = 'http://h/v1', model = 'm' }",
+                "leave one out",
+            ),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+        let error = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.check().unwrap_err().to_string()
+        };
+        assert!(error("").contains("set `model` to a folder, or add a table [server]"));
+        let server = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\n";
+        for key in [
+            "encoders = 'e'",
+            "threads = 2",
+            "margin = 0.5",
+            "tensorrt = {}",
+            "batch = { max = 2 }",
+        ] {
+            let error = error(&format!("{key}\n{server}"));
+            assert!(error.contains("of a model folder"), "{key}: {error}");
+        }
+        assert!(error(&format!("{server}retries = 11")).contains("server.retries"));
+    }
+
+    #[test]
+    fn a_server_has_as_many_windows_in_hand_as_it_is_asked_about_and_as_many_again() {
+        let text = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\nconcurrency = 16";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.check().unwrap().at_once, 32);
+        assert_eq!(config.batching().max, 16);
     }
 }

@@ -27,7 +27,7 @@ pub trait Verifier: Send + 'static {
     /// The model's name and version, as reported with captions.
     fn model(&self) -> &str;
 
-    /// What runs it, such as `cpu` or `cuda`; `server` if a server does.
+    /// What runs it, such as `cpu` or `cuda`, several with commas; `server` if a server does.
     fn provider(&self) -> String;
 
     /// What is counted of the server behind it, if there is one.
