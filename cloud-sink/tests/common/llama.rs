@@ -2,10 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
 };
-
-use super::workspace;
 
 /// The key that it asks for.
 pub const KEY: &str = "sk-tiny-0123456789";
@@ -18,6 +17,7 @@ pub struct Llama {
 
 impl Llama {
     pub fn start() -> Self {
+        let workspace = |path| Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
         let packages = workspace(".cache/llama");
         assert!(
             packages.join("xllamacpp").is_dir(),

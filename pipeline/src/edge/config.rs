@@ -645,7 +645,9 @@ mod tests {
             let error = fault(&format!("{CAMERA}{text}"));
             assert!(error.contains(word), "{word}: {error}");
         }
-        let other = fault(&format!("provider = 'cuda'\n{CAMERA}[tensorrt]\nfp16 = true"));
+        let other = fault(&format!(
+            "provider = 'cuda'\n{CAMERA}[tensorrt]\nfp16 = true"
+        ));
         assert!(other.contains("leave one out"), "{other}");
     }
 }
