@@ -209,10 +209,10 @@ pub(crate) fn open(path: &Path, options: Options) -> Result<(Session, Provider)>
 }
 
 fn open_on(runtime: &Runtime, path: &Path, provider: Provider, threads: usize) -> Result<Session> {
-    let unavailable = |reason: String| Error::Provider {
+    let unavailable = |said: String| Error::Provider {
         provider,
         path: path.to_path_buf(),
-        reason,
+        reason: reason(&said).to_owned(),
     };
     // TF32 rounds products to 10 bits, and then one batched pass and single steps no longer choose alike.
     let cuda = || ep::CUDA::default().with_tf32(false).build();
@@ -297,6 +297,14 @@ impl Drop for Open {
     }
 }
 
+/// The words of ONNX Runtime's error that tell why, without its place in the source and its code.
+fn reason(said: &str) -> &str {
+    let words = said
+        .rsplit_once(" : FAIL : ")
+        .map_or(said, |(_, words)| words);
+    words.trim().trim_end_matches('.')
+}
+
 fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -307,6 +315,18 @@ fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_error_the_reason_is_left() {
+        let said = "/src/provider_bridge_ort.cc:2043 onnxruntime::Provider& Get() [ONNXRuntimeError] : 1 : FAIL : \
+                    Failed to load library /lib/libonnxruntime_providers_tensorrt.so with error: libnvinfer.so.10: cannot open shared object file\n";
+        let words = "Failed to load library /lib/libonnxruntime_providers_tensorrt.so with error: libnvinfer.so.10: cannot open shared object file";
+        assert_eq!(reason(said), words);
+        assert_eq!(
+            reason("CUDA is not enabled in this build."),
+            "CUDA is not enabled in this build"
+        );
+    }
 
     #[test]
     fn provider_names_round_trip() {
