@@ -3,10 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider};
+use mllm::{Agreement, Provider, TensorRt};
 use serde::Deserialize;
 
-use crate::{Error, thread::Batching};
+use crate::{Error, ServerSection, thread::Batching};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -30,14 +30,21 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model.
-    pub model: PathBuf,
+    /// Folder of the full model; left out if it is behind a `server`.
+    #[serde(default)]
+    pub model: Option<PathBuf>,
+    /// The server that has the full model, in place of a folder.
+    #[serde(default)]
+    pub server: Option<ServerSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
+    /// How TensorRT runs it, if that may.
+    #[serde(default)]
+    pub tensorrt: Option<TensorRt>,
     /// CPU threads within an operator; 0 is one for each core.
     #[serde(default = "one")]
     pub threads: usize,
@@ -84,19 +91,7 @@ impl Default for BatchSection {
     }
 }
 
-impl BatchSection {
-    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
-    fn in_hand(&self) -> usize {
-        if self.max == 1 { 1 } else { 2 * self.max }
-    }
-
-    pub(crate) fn batching(&self) -> Batching {
-        Batching {
-            max: self.max,
-            wait: Duration::from_secs_f64(self.wait_ms / 1e3),
-        }
-    }
-}
+impl BatchSection {}
 
 fn one() -> usize {
     1
@@ -143,9 +138,11 @@ impl Config {
     /// A worker with the model in `model` and the defaults for everything else.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
-            model: model.into(),
+            model: Some(model.into()),
+            server: None,
             encoders: None,
             provider: Provider::default(),
+            tensorrt: None,
             threads: one(),
             worker: default_worker(),
             agreement: Rule::default(),
@@ -174,6 +171,16 @@ impl Config {
             .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
         {
             return fail("margin is not above 0 and at most 1".to_owned());
+        }
+        self.check_server()?;
+        if let Some(tensorrt) = &self.tensorrt {
+            if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
+                let provider = self.provider;
+                return fail(format!(
+                    "there is [tensorrt], but provider is `{provider}`: leave one out"
+                ));
+            }
+            tensorrt.check()?;
         }
         if self.threads > MOST_THREADS {
             let threads = self.threads;
@@ -210,7 +217,7 @@ impl Config {
         if *max_deliver == 0 {
             return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
         }
-        let at_once = in_hand.unwrap_or_else(|| self.batch.in_hand());
+        let at_once = in_hand.unwrap_or_else(|| self.in_hand());
         if !(1..=MOST_IN_HAND).contains(&at_once) {
             return fail(format!(
                 "consumer.in_hand is {at_once}, not 1 to {MOST_IN_HAND}"
@@ -235,6 +242,53 @@ impl Config {
             at_once,
             grace: seconds("grace_s", *grace_s, 0.0)?,
         })
+    }
+
+    fn check_server(&self) -> Result<(), Error> {
+        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
+        let Some(server) = &self.server else {
+            return match &self.model {
+                Some(_) => Ok(()),
+                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
+            };
+        };
+        if self.model.is_some() {
+            return fail("there are both `model` and [server]: leave one out");
+        }
+        let default = Self::new("");
+        let untouched =
+            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
+                && (self.provider, self.threads) == (default.provider, default.threads)
+                && (self.agreement, self.batch) == (default.agreement, default.batch);
+        if !untouched {
+            return fail(
+                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+            );
+        }
+        server.check()
+    }
+
+    /// Which windows are judged together.
+    pub(crate) fn batching(&self) -> Batching {
+        match &self.server {
+            // What waits is asked at once; there is nothing to be gained by waiting for more.
+            Some(server) => Batching {
+                max: server.concurrency,
+                wait: Duration::ZERO,
+            },
+            None => Batching {
+                max: self.batch.max,
+                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
+            },
+        }
+    }
+
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        match self.batching().max {
+            1 => 1,
+            most => 2 * most,
+        }
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
@@ -347,11 +401,45 @@ mod tests {
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
             (backoff.as_str(), "65 times"),
             ("threads = 1025", "threads is 1025"),
+            ("provider = 'cuda'\ntensorrt = {}", "leave one out"),
+            (
+                "tensorrt = { shapes = { 'd.onnx' = { min = 'a', opt = 'a:1', max = 'a:1' } } }",
+                "input:1x3x224x224",
+            ),
+            (
+                "server = { url = 'http://h/v1', model = 'm' }",
+                "leave one out",
+            ),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+        let error = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.check().unwrap_err().to_string()
+        };
+        assert!(error("").contains("set `model` to a folder, or add a table [server]"));
+        let server = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\n";
+        for key in [
+            "encoders = 'e'",
+            "threads = 2",
+            "margin = 0.5",
+            "tensorrt = {}",
+            "batch = { max = 2 }",
+        ] {
+            let error = error(&format!("{key}\n{server}"));
+            assert!(error.contains("of a model folder"), "{key}: {error}");
+        }
+        assert!(error(&format!("{server}retries = 11")).contains("server.retries"));
+    }
+
+    #[test]
+    fn a_server_has_as_many_windows_in_hand_as_it_is_asked_about_and_as_many_again() {
+        let text = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\nconcurrency = 16";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.check().unwrap().at_once, 32);
+        assert_eq!(config.batching().max, 16);
     }
 }

@@ -17,6 +17,9 @@ pub enum Error {
     /// The model cannot be loaded.
     #[error(transparent)]
     Model(#[from] mllm::Error),
+    /// The server that has the model is not reached, or refuses.
+    #[error("{0}")]
+    Server(String),
     /// The model's thread could not be started, or ended by itself.
     #[error(
         "the thread of model {model} {what}: the window in hand will be delivered again; start the worker again, and report the panic above if there is one"

@@ -35,7 +35,7 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
         deliverer.deliver(&message).await.unwrap();
     }
     let config = cloud_sink::Config {
-        model: workspace("testdata/models/msao-cloud"),
+        model: Some(workspace("testdata/models/msao-cloud")),
         ..common::config(&server)
     };
     let buried = until("both are buried", async || {

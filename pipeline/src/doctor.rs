@@ -6,7 +6,7 @@ use std::process::Command;
 use anstyle::AnsiColor;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use mllm::{CaptionModel, Provider};
+use mllm::{CaptionModel, Error, Provider, Trunk, runtime::providers};
 
 use crate::nats::Nats;
 use crate::{output, runtime};
@@ -65,6 +65,7 @@ fn checks(arguments: &Arguments) -> Result<Vec<Check>> {
         ("ONNX Runtime", onnx_runtime()),
         ("edge model", model(&arguments.edge_model, provider)),
         ("full model", model(&arguments.cloud_model, provider)),
+        ("provider", running(&arguments.edge_model, provider)),
     ];
     #[cfg(feature = "edge")]
     checks.push(("GStreamer", gstreamer()));
@@ -84,12 +85,22 @@ fn onnx_runtime() -> Result<String> {
 
 fn model(folder: &Path, provider: Provider) -> Result<String> {
     let model = CaptionModel::load(folder, provider)?;
-    Ok(format!(
-        "{} on {} ({})",
-        model.config().name,
-        model.provider(),
-        folder.display()
-    ))
+    let (name, provider) = (&model.config().name, providers());
+    Ok(format!("{name} on {provider} ({})", folder.display()))
+}
+
+/// What runs a network of the model in `folder`, and why nothing faster does.
+fn running(folder: &Path, asked: Provider) -> Result<String> {
+    let runs = Trunk::load(folder, asked)?.provider();
+    let mut found = runs.to_string();
+    for faster in [Provider::TensorRt, Provider::Cuda] {
+        let Err(Error::Provider { reason, .. }) = Trunk::load(folder, faster) else {
+            continue;
+        };
+        let reason = reason.lines().next().unwrap_or_default();
+        found += &format!("; not {faster}: {reason}");
+    }
+    Ok(found)
 }
 
 /// GStreamer, and the elements that decode and caption a file.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use broker::{ConnectConfig, Modality, OnFull, Rig, limits};
-use mllm::Provider;
+use mllm::{Provider, TensorRt};
 use serde::Deserialize;
 
 use super::launch::{self, Stream};
@@ -26,6 +26,9 @@ pub struct Config {
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
+    /// How TensorRT runs it, if that may.
+    #[serde(default)]
+    pub tensorrt: Option<TensorRt>,
     /// What the models are asked; the model's own default prompt if left out.
     #[serde(default)]
     pub prompt: Option<String>,
@@ -317,6 +320,14 @@ impl Config {
             "the rig has {streams} streams; it may have {}",
             limits::STREAMS
         );
+        if let Some(tensorrt) = &self.tensorrt {
+            ensure!(
+                matches!(self.provider, Provider::Auto | Provider::TensorRt),
+                "there is [tensorrt], but provider is `{}`: leave one out",
+                self.provider
+            );
+            tensorrt.check()?;
+        }
         let prompt = self.prompt.as_ref().map_or(0, String::len);
         ensure!(
             prompt <= limits::QUESTION,
@@ -579,6 +590,11 @@ mod tests {
             assert!(error.contains(word), "{error}");
         }
         for (text, word) in [
+            (
+                "[tensorrt]\nshapes = { 'p.onnx' = { min = 'x:2', opt = 'x:1', max = 'x:1' } }",
+                "tensorrt.shapes",
+            ),
+            ("[tensorrt]\nengine_cache = ''", "tensorrt.engine_cache"),
             ("[probe]\nbatch = 0", "probe.batch is 0"),
             ("[probe]\nwait_ms = 2000", "probe.wait_ms is 2000"),
             ("[gate]\nthreshold = 1.5", "gate.threshold is 1.5"),
@@ -633,5 +649,9 @@ mod tests {
             let error = fault(&format!("{CAMERA}{text}"));
             assert!(error.contains(word), "{word}: {error}");
         }
+        let other = fault(&format!(
+            "provider = 'cuda'\n{CAMERA}[tensorrt]\nfp16 = true"
+        ));
+        assert!(other.contains("leave one out"), "{other}");
     }
 }

@@ -18,4 +18,5 @@ mod pictures;
 mod privacy;
 mod rig;
 mod rtsp;
+mod server;
 mod workers;
