@@ -4,6 +4,7 @@ mod ask;
 #[cfg(feature = "edge")]
 mod bench;
 mod captions;
+mod check;
 mod cloud;
 mod config;
 mod dead;
@@ -67,6 +68,8 @@ enum Command {
     /// Measure what MSAO gains against other ways.
     #[cfg(feature = "edge")]
     Bench(bench::Arguments),
+    /// Say all that is wrong with a configuration, with line and column.
+    Check(check::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
     Doctor(doctor::Arguments),
 }
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
     match result {

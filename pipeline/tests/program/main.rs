@@ -6,6 +6,7 @@ mod ask;
 mod bench;
 mod cameras;
 mod captioned;
+mod check;
 mod common;
 mod dead;
 mod demo;
