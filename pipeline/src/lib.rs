@@ -16,6 +16,8 @@ mod edge;
 mod explain;
 #[cfg(feature = "edge")]
 mod gst_log;
+#[cfg(feature = "edge")]
+mod init;
 mod leaf;
 mod models;
 mod nats;
@@ -68,6 +70,9 @@ enum Command {
     /// Measure what MSAO gains against other ways.
     #[cfg(feature = "edge")]
     Bench(bench::Arguments),
+    /// Write a configuration for this machine, from the cameras, microphones, model and server that are found.
+    #[cfg(feature = "edge")]
+    Init(init::Arguments),
     /// Say all that is wrong with a configuration, with line and column.
     Check(check::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
@@ -103,6 +108,8 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Bench(arguments) => bench::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
     };
