@@ -6,6 +6,7 @@ mod bench;
 mod captions;
 mod check;
 mod cloud;
+mod completions;
 mod config;
 mod dead;
 #[cfg(feature = "edge")]
@@ -16,6 +17,7 @@ mod edge;
 mod explain;
 #[cfg(feature = "edge")]
 mod gst_log;
+mod help;
 #[cfg(feature = "edge")]
 mod init;
 mod leaf;
@@ -34,7 +36,8 @@ pub use config::parse as parse_config;
 #[doc(hidden)]
 pub use edge::Config as EdgeConfig;
 
-use clap::{Parser, Subcommand};
+use anstream::{AutoStream, ColorChoice};
+use clap::{FromArgMatches, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
@@ -77,6 +80,8 @@ enum Command {
     Check(check::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
     Doctor(doctor::Arguments),
+    /// Print a script with which a shell completes these commands and their options.
+    Completions(completions::Arguments),
 }
 
 /// Runs the command that the arguments of this process name.
@@ -93,8 +98,10 @@ pub fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .init();
-    let result = match Cli::parse().command {
+    let parsed = Cli::from_arg_matches(&help::command::<Cli>().get_matches());
+    let result = match parsed.unwrap_or_else(|error| error.exit()).command {
         #[cfg(feature = "edge")]
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
@@ -112,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, help::command::<Cli>()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

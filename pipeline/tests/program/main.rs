@@ -13,6 +13,7 @@ mod demo;
 mod docs;
 mod explain;
 mod faults;
+mod help;
 mod init;
 mod leaf;
 mod models;
