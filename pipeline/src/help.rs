@@ -127,6 +127,41 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "record",
+        &[
+            ("msao record --rig car --out ride", "all that is stored"),
+            (
+                "msao record --since 15m --out ride",
+                "the last quarter of an hour",
+            ),
+            (
+                "msao record --follow --file-age 3600 --out rides",
+                "from now on, a file an hour",
+            ),
+        ],
+    ),
+    (
+        "replay",
+        &[
+            ("msao replay ride", "as a new run, at its own pace"),
+            (
+                "msao replay ride --rig test --speed 0",
+                "as another rig, as fast as it goes",
+            ),
+            (
+                "msao replay ride --same-id --speed 0",
+                "to restore what a server lost",
+            ),
+        ],
+    ),
+    (
+        "vtt",
+        &[
+            ("msao vtt --rig street --out street.vtt", "its latest run"),
+            ("msao vtt --recording ride > ride.vtt", "of a recording"),
+        ],
+    ),
+    (
         "dead",
         &[
             ("msao dead list --json", "one object a line"),

@@ -25,7 +25,10 @@ mod models;
 mod nats;
 mod nats_server;
 mod output;
+mod record;
+mod replay;
 mod shutdown;
+mod vtt;
 mod watch;
 
 use std::process::ExitCode;
@@ -61,6 +64,12 @@ enum Command {
     Ask(ask::Arguments),
     /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
     Explain(explain::Arguments),
+    /// Store windows and captions in files: Arrow, and JSON lines.
+    Record(record::Arguments),
+    /// Send a recording again.
+    Replay(replay::Arguments),
+    /// Write the captions of a run as WebVTT subtitles, on the time of its video.
+    Vtt(vtt::Arguments),
     /// List, show and replay messages that could not be handled.
     Dead(dead::Arguments),
     /// Have the hub take in what an edge box with a server of its own stores.
@@ -108,6 +117,9 @@ pub fn main() -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Vtt(arguments) => vtt::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),
         Command::Leaf(arguments) => leaf::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),

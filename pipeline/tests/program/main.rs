@@ -18,6 +18,7 @@ mod init;
 mod leaf;
 mod models;
 mod privacy;
+mod record;
 mod rig;
 mod rtsp;
 mod workers;
