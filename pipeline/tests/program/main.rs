@@ -11,6 +11,7 @@ mod common;
 mod dead;
 mod demo;
 mod docs;
+mod examples;
 mod explain;
 mod faults;
 mod help;
