@@ -18,6 +18,7 @@ mod help;
 mod init;
 mod leaf;
 mod models;
+mod pictures;
 mod privacy;
 mod record;
 mod rig;
