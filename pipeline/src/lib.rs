@@ -34,6 +34,8 @@ mod watch;
 use std::process::ExitCode;
 
 #[doc(hidden)]
+pub use check::messages as check_config;
+#[doc(hidden)]
 pub use config::parse as parse_config;
 #[cfg(feature = "edge")]
 #[doc(hidden)]

@@ -114,6 +114,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// All that is wrong with the configuration `text`.
+pub fn messages(text: &str) -> Vec<String> {
+    let (_, faults) = check(text, None);
+    faults.into_iter().map(|fault| fault.message).collect()
+}
+
 /// What `text` was taken for, and all that is wrong with it, in the order of the file.
 fn check(text: &str, kind: Option<Kind>) -> (Kind, Vec<Fault>) {
     let (table, errors) = DeTable::parse_recoverable(text);
