@@ -244,6 +244,8 @@ impl Offload {
         faults.range("offload.lambda_cloud", self.lambda_cloud, zero_to(1e3), "");
         tokens(faults, "offload.min_tokens", self.min_tokens);
         tokens(faults, "offload.max_tokens", self.max_tokens);
+        let most = self.max_tokens.filter(|most| *most > 0);
+        least_and_most(faults, "offload", self.min_tokens, most);
         faults.range("offload.audit", self.audit, 1e-6..=1.0, "");
         faults.range("offload.bandwidth", self.bandwidth, 100.0..=1e11, "");
         faults.range("offload.defer_windows", self.defer_windows, 0..=4096, "");
@@ -363,6 +365,13 @@ impl Config {
         for (index, video) in self.video.iter().enumerate() {
             let name = format!("video[{index}]");
             video.check(&name, &mut faults);
+            let before = &self.video[..index];
+            let again = before.iter().any(|other| other.source == video.source);
+            faults.ensure(
+                !(again && video.is_device()),
+                format!("{name}.source"),
+                format!("{} is named twice: a device can be read once", video.source),
+            );
             let audio = self.sounds_of(index).map(|audio| &self.audio[audio]);
             faults.ensure(
                 audio.is_none_or(|audio| audio.pace == video.pace),
@@ -398,6 +407,7 @@ impl Config {
         );
         seconds(faults_of, "draft.beta_budget_s", draft.beta_budget_s, 0.0);
         tokens(faults_of, "draft.keep_tokens", draft.keep_tokens);
+        least_and_most(&mut faults, "window", window.min_tokens, window.max_tokens);
         self.offload.check(&mut faults);
         self.keyframe.check(&mut faults);
         if let Some(preview) = &self.preview {
@@ -518,6 +528,14 @@ fn seconds(faults: &mut Faults, key: &str, value: Option<f64>, least: f64) {
     faults.range(key, value, least..=3600.0, "seconds");
 }
 
+fn least_and_most(faults: &mut Faults, table: &str, least: Option<u32>, most: Option<u32>) {
+    if let Some((least, most)) = least.zip(most) {
+        let key = format!("{table}.min_tokens");
+        let reason = format!("{key} is {least}, more than {table}.max_tokens, {most}");
+        faults.ensure(least <= most, key, reason);
+    }
+}
+
 fn tokens(faults: &mut Faults, key: &str, value: Option<u32>) {
     faults.range(key, value, 0..=65_535, "");
 }
@@ -590,6 +608,18 @@ mod tests {
             ("[gate]\nbudget = -1", "gate.budget is -1"),
             ("[window]\nduration_s = 0", "window.duration_s"),
             ("[window]\nstall_timeout_s = 4000", "window.stall_timeout_s"),
+            (
+                "[window]\nmin_tokens = 50\nmax_tokens = 16",
+                "window.min_tokens is 50, more than window.max_tokens, 16",
+            ),
+            (
+                "[offload]\nmin_tokens = 50\nmax_tokens = 16",
+                "offload.min_tokens is 50",
+            ),
+            (
+                "[[video]]\nsource = '/dev/video0'\n[[video]]\nsource = '/dev/video0'",
+                "/dev/video0 is named twice",
+            ),
             ("[draft]\nbeta_interval_s = -1", "draft.beta_interval_s"),
             ("[draft]\nkeep_tokens = 70000", "draft.keep_tokens"),
             ("[offload]\ntarget_risk = 5", "offload.target_risk is 5"),

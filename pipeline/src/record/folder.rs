@@ -58,36 +58,25 @@ impl Folder {
     /// # Errors
     /// It cannot be written.
     pub fn window(&mut self, message: &[u8]) -> Result<bool> {
-        let Rotation { bytes, age } = self.rotation;
-        let is_full = |(writer, begun): &(Writer<_>, Instant)| {
-            writer.bytes() >= bytes || begun.elapsed() >= age
-        };
-        if self.features.as_ref().is_some_and(is_full) {
-            self.end_features()?;
-        }
-        let written = match &mut self.features {
-            Some((writer, _)) => writer.push(message),
-            None => Ok(false),
-        };
-        match written {
-            Ok(true) => return Ok(true),
-            // The first, or the first of another schema.
-            Ok(false) => {}
-            Err(FileError::Window(error)) => {
-                tracing::warn!("a stored message is no window, and is left out: {error}");
-                return Ok(false);
-            }
-            Err(error) => return Err(self.unwritten(error)),
-        }
         if let Err(error) = FeatureWindow::decode(message) {
             tracing::warn!("a stored message is no window, and is left out: {error}");
             return Ok(false);
         }
-        self.end_features()?;
-        self.files.0 += 1;
-        let file = self.begin(FEATURES, self.files.0)?;
-        let writer = Writer::begin(file, message).map_err(|error| self.unwritten(error))?;
-        self.features = Some((writer, Instant::now()));
+        let Rotation { bytes, age } = self.rotation;
+        let goes_on = match &mut self.features {
+            Some((writer, begun)) if writer.bytes() < bytes && begun.elapsed() < age => {
+                writer.push(message)
+            }
+            _ => Ok(false),
+        };
+        // The first of a file, or the first of another schema.
+        if !goes_on.map_err(|error| self.unwritten(error))? {
+            self.end_features()?;
+            self.files.0 += 1;
+            let file = self.begin(FEATURES, self.files.0)?;
+            let writer = Writer::begin(file, message).map_err(|error| self.unwritten(error))?;
+            self.features = Some((writer, Instant::now()));
+        }
         Ok(true)
     }
 

@@ -69,16 +69,38 @@ fn corrected(window: &FeatureWindow, text: &str) -> Caption {
 }
 
 struct Server {
-    server: TestServer,
+    /// Kept as long as this, if it is its own.
+    #[allow(dead_code)]
+    server: Option<TestServer>,
+    url: String,
     connection: Connection,
     deliverer: Deliverer,
+}
+
+/// Stores two windows of `rig`, each with its draft and its last word.
+pub async fn store(server: &TestServer, rig: &str) {
+    let server = Server::of(server.url()).await;
+    for seq in 0..2 {
+        let window = window(rig, seq, 2, 0);
+        server.caption(&Caption::draft(&window).unwrap()).await;
+        server.window(&window).await;
+        server.caption(&corrected(&window, "a dog")).await;
+    }
 }
 
 impl Server {
     async fn new() -> Self {
         let server = TestServer::start();
+        let url = server.url();
+        Self {
+            server: Some(server),
+            ..Self::of(url).await
+        }
+    }
+
+    async fn of(url: String) -> Self {
         let config = ConnectConfig {
-            url: server.url(),
+            url: url.clone(),
             ..ConnectConfig::default()
         };
         let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
@@ -88,7 +110,8 @@ impl Server {
             .unwrap();
         Self {
             deliverer: Deliverer::new(connection.clone(), streams),
-            server,
+            server: None,
+            url,
             connection,
         }
     }
@@ -141,7 +164,7 @@ impl Server {
 
     fn run(&self, folder: &Path, arguments: &[&str]) -> (bool, String, String) {
         let mut command = msao(folder);
-        command.args(arguments).args(["--nats", &self.server.url()]);
+        command.args(arguments).args(["--nats", &self.url]);
         let output = command.output().unwrap();
         let (out, err) = texts(&output);
         assert!(!err.contains("panicked"), "{err}");
@@ -320,7 +343,7 @@ async fn a_new_run_is_worked_on_again_under_another_name_at_its_pace() {
     }
 
     let mut config = Config::new("unused");
-    config.nats.url = server.server.url();
+    config.nats.url = server.url.clone();
     let captioned = async {
         while server.captions().await.len() < 8 + 4 + 4 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -361,7 +384,7 @@ async fn it_follows_until_it_is_stopped_and_begins_where_it_is_told() {
     let out = folder.path().join("ride");
     let mut command = msao(folder.path());
     command.args(["record", "--follow", "--json", "--since", &since, "--out"]);
-    command.arg(&out).args(["--nats", &server.server.url()]);
+    command.arg(&out).args(["--nats", &server.url]);
     let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
     server.window(&window("car", 1, 2, 0)).await;
     server
