@@ -28,6 +28,8 @@ pub enum From {
     Now,
     /// With the oldest caption stored.
     Beginning,
+    /// With the last so many captions stored, of all rigs.
+    Last(u64),
 }
 
 /// A reader of captions. Each `(id, revision)` comes once, in the order of storage; a revision that is stored after a
@@ -58,6 +60,9 @@ pub async fn subscribe(
     let next_sequence = match from {
         From::Beginning => 1,
         From::Now => last_sequence(connection).await? + 1,
+        From::Last(count) => (last_sequence(connection).await? + 1)
+            .saturating_sub(count)
+            .max(1),
     };
     Ok(Captions {
         connection: connection.clone(),

@@ -18,7 +18,10 @@ pub enum Secret {
 
 impl Secret {
     /// The secret of the setting `what`.
-    pub(super) fn reveal(&self, what: &str) -> Result<String, ConnectError> {
+    ///
+    /// # Errors
+    /// It cannot be read, or is empty.
+    pub fn reveal(&self, what: &str) -> Result<String, ConnectError> {
         let text = match self {
             Self::File(path) => read(what, path)?.trim_end_matches(['\r', '\n']).to_owned(),
             Self::Env(name) => std::env::var(name).map_err(|_| {
