@@ -6,6 +6,7 @@ mod bench;
 mod captions;
 mod cloud;
 mod config;
+mod dash;
 mod dead;
 #[cfg(feature = "edge")]
 mod demo;
@@ -51,6 +52,8 @@ enum Command {
     Cloud(cloud::Arguments),
     /// Show captions as they come.
     Watch(watch::Arguments),
+    /// Show all rigs on a web page, live: pictures, captions, decisions and what was saved.
+    Dash(dash::Arguments),
     /// Ask a rig about what it senses now: its edge answers at once, and the cloud after it.
     Ask(ask::Arguments),
     /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Dash(arguments) => dash::run(&arguments),
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),

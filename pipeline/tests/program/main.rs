@@ -4,9 +4,13 @@
 
 mod ask;
 mod bench;
+mod browser;
 mod cameras;
 mod captioned;
 mod common;
+mod dash;
+mod dash_page;
+mod dash_scene;
 mod dead;
 mod demo;
 mod docs;
