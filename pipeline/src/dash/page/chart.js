@@ -28,7 +28,6 @@ export function decisions(bins, totals) {
         svg(
           "svg",
           { class: `bars ${kind}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-          svg("line", { x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5 }),
           bars.filter(Boolean),
         ),
         unseen(`${number(lately)} in the last minute`),

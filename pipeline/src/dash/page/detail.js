@@ -1,6 +1,6 @@
 // All that is known of one window, in a dialog.
 
-import { clock, h, milliseconds, replace, text } from "./dom.js";
+import { byStream, clock, h, milliseconds, replace, text } from "./dom.js";
 import { share } from "./chart.js";
 import { verdict, words } from "./rig.js";
 
@@ -89,25 +89,15 @@ function times(window) {
 
 function masTable(reports) {
   if (!reports.length) return h("p", { class: "muted" }, "Nothing was measured.");
-  const columns = ["rho", "gamma", "beta", "mas"];
-  const heads = [
-    ["ρ", "spatial sparsity"],
-    ["γ", "temporal redundancy"],
-    ["β", "contribution to the output"],
-    ["MAS", "share that need not be sent"],
-  ];
+  const columns = { ρ: "rho", γ: "gamma", β: "beta", MAS: "mas" };
+  const sorted = [...reports].sort((a, b) => byStream(a.stream, b.stream));
   const row = (report) =>
-    h("tr", {}, h("th", { scope: "row" }, report.stream, h("span", { class: "muted" }, ` ${report.modality}`)), columns.map((key) => h("td", { class: "figure" }, h("span", { class: "with-share" }, report[key].toFixed(2), share(report[key])))));
-  return h(
-    "div",
-    { class: "scroll" },
-    h(
-      "table",
-      { class: "mas" },
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Stream"), heads.map(([name, meaning]) => h("th", { scope: "col", class: "figure" }, name, h("span", { class: "muted" }, ` ${meaning}`))))),
-      h("tbody", {}, reports.map(row)),
-    ),
-  );
+    h("tr", {}, h("th", { scope: "row" }, report.stream, h("span", { class: "muted" }, ` ${report.modality}`)), Object.values(columns).map((key) => h("td", { class: "figure" }, h("span", { class: "with-share" }, report[key].toFixed(2), share(report[key])))));
+  const heads = Object.keys(columns).map((name) => h("th", { scope: "col", class: "figure" }, name));
+  return [
+    h("div", { class: "scroll" }, h("table", { class: "mas" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Stream"), heads)), h("tbody", {}, sorted.map(row)))),
+    h("p", { class: "muted note" }, "ρ spatial sparsity, γ temporal redundancy, β contribution to the output, MAS the share that need not be sent."),
+  ];
 }
 
 function decision({ decision: made, draft, last }) {

@@ -18,7 +18,7 @@ function fill(element, properties, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== false && value != null) element.setAttribute(name, value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return element;
 }
 
@@ -29,7 +29,7 @@ export function text(element, value) {
 
 /** Replaces the children of an element. */
 export function replace(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
+  element.replaceChildren(...children.flat(Infinity).filter((child) => child != null && child !== false));
 }
 
 /** Text for screen readers alone. */
@@ -76,6 +76,12 @@ export function bytes(count) {
 
 /** The last part of a path or address. */
 export const baseName = (source) => source.split("/").filter(Boolean).pop() ?? source;
+
+/** Compares names of streams: cameras first, then microphones and sensors. */
+export function byStream(a, b) {
+  const place = (name) => ["video", "audio", "sensor"].findIndex((kind) => name.startsWith(kind));
+  return place(a) - place(b) || (a < b ? -1 : a > b ? 1 : 0);
+}
 
 /** The bytes of base64. */
 export function decoded(base64) {

@@ -70,6 +70,7 @@ function showAll() {
 
 function showCount() {
   find("empty").hidden = views.size > 0;
+  find("rigs").dataset.rigs = views.size;
   find("rigs").dataset.many = views.size > 2;
 }
 

@@ -1,6 +1,6 @@
 // A rig: how it is, its streams, what it says, and what it saved.
 
-import { bytes, clock, duration, h, milliseconds, number, percent, replace, text, unseen } from "./dom.js";
+import { byStream, bytes, clock, duration, h, milliseconds, number, percent, replace, text, unseen } from "./dom.js";
 import { decisions } from "./chart.js";
 import { StreamCard } from "./streams.js";
 
@@ -57,7 +57,7 @@ export class RigView {
       "section",
       { class: "rig", "aria-labelledby": id },
       h("header", {}, h("h2", { id }, name), this.edge, this.link),
-      h(
+      (this.body = h(
         "div",
         { class: "body" },
         h("section", { class: "seen", "aria-label": "Streams" }, this.streams),
@@ -70,7 +70,7 @@ export class RigView {
           part("Latency after the window's end", this.latency),
           part("Verdicts", this.verdicts),
         ),
-      ),
+      )),
     );
   }
 
@@ -117,7 +117,8 @@ export class RigView {
       }
     }
     for (const stream of this.rig.streams) this.card(stream.stream).update(stream, now);
-    this.streams.dataset.cameras = this.rig.streams.filter((stream) => stream.modality === "video").length;
+    const cameras = this.rig.streams.filter((stream) => stream.modality === "video");
+    this.body.classList.toggle("many", cameras.length > 1);
   }
 
   updateVerdicts() {
@@ -134,8 +135,7 @@ export class RigView {
     if (!card) {
       card = new StreamCard(name);
       this.cards.set(name, card);
-      const place = (stream) => `${["video", "audio", "sensor"].findIndex((kind) => stream.startsWith(kind))}${stream}`;
-      const later = [...this.cards.keys()].filter((other) => place(other) > place(name)).sort((a, b) => (place(a) < place(b) ? -1 : 1))[0];
+      const later = [...this.cards.keys()].filter((other) => byStream(other, name) > 0).sort(byStream)[0];
       this.streams.insertBefore(card.element, later ? this.cards.get(later).element : null);
     }
     return card;

@@ -57,8 +57,9 @@ export class StreamCard {
       replace(this.line, line(stream.mas, `MAS of the last ${stream.mas.length} windows, from ${lowest} to ${highest}`));
     }
     const counts = stream.beta == null ? "" : `β ${stream.beta.toFixed(2)}`;
-    const what = isCamera ? "frames" : "hops";
-    const kept = stream.measured == null ? "" : `${percent(stream.kept, stream.measured)} of ${number(stream.measured)} ${what} kept`;
+    // A hop of sound is made of many buffers: of these the share that is kept tells nothing.
+    const share = isCamera ? `${percent(stream.kept, stream.measured)} of ${number(stream.measured ?? 0)} frames kept` : `${number(stream.measured ?? 0)} hops`;
+    const kept = stream.measured == null ? "" : share;
     text(this.kept, [counts, kept].filter(Boolean).join(" · "));
     this.problem.hidden = !stream.problem;
     text(this.problem, stream.problem ? `Problem: ${stream.problem}` : "");
