@@ -8,7 +8,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     connect::Connection,
-    features::{Modality, utc},
+    features::Modality,
     headers,
     identity::{InvalidName, Rig, excerpt, is_name},
     limits::{self, TooLong},
@@ -196,11 +196,6 @@ fn grid(text: &str) -> Option<(u8, u8, Vec<u8>)> {
     Some((rows.parse().ok()?, columns.parse().ok()?, importance))
 }
 
-/// A time in nanoseconds since the Unix epoch as [`Preview::time`].
-pub fn time_of(utc_ns: i64) -> OffsetDateTime {
-    utc(utc_ns)
-}
-
 /// Previews of one rig, or of all, from now on. What cannot be read is an item, too, and the rest goes on.
 ///
 /// # Errors
@@ -226,7 +221,8 @@ mod tests {
         Preview {
             rig: "car-7".parse().unwrap(),
             stream: "front".to_owned(),
-            time: utc(1_795_348_800_123_456_789),
+            time: OffsetDateTime::UNIX_EPOCH
+                + std::time::Duration::from_nanos(1_795_348_800_123_456_789),
             mas: 0.9375,
             rows: 2,
             columns: 3,

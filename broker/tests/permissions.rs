@@ -187,7 +187,7 @@ async fn a_reader_sees_a_rigs_previews() {
     let sent = Preview {
         rig: street(),
         stream: "front".to_owned(),
-        time: preview::time_of(1_795_348_800_000_000_000),
+        time: time::OffsetDateTime::UNIX_EPOCH,
         mas: 0.5,
         rows: 1,
         columns: 2,

@@ -18,6 +18,7 @@ mod explain;
 mod faults;
 mod leaf;
 mod models;
+mod pictures;
 mod privacy;
 mod rig;
 mod rtsp;
