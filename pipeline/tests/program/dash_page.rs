@@ -1,10 +1,13 @@
 //! The page of `msao dash` in a browser.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use broker::test_server::TestServer;
 
 use crate::browser::{Browser, ENTER, ESCAPE, TAB};
+use crate::common::{Killed, media, msao};
 use crate::dash_scene::{Dash, Scene};
 
 /// The row of the window `seq` of the rig `street`.
@@ -277,4 +280,41 @@ async fn sixteen_streams_are_shown_and_none_falls_behind() {
         &browser,
         "return innerWidth <= 390 && document.documentElement.scrollWidth <= 390",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_names_its_page_which_shows_its_camera_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = msao(folder.path());
+    demo.args(["demo", "--video"]).arg(media("vtest.avi"));
+    let mut demo = Killed(demo.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
+    let address = lines.find_map(|line| {
+        let line = line.unwrap();
+        Some(line.strip_prefix("watch it in a browser: ")?.to_owned())
+    });
+    // What it says later must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    let browser = Browser::open(1440, 900);
+    browser.go(&address.expect("the demo names its page"));
+    until(
+        &browser,
+        "return document.querySelector('.verdict.confirmed, .verdict.corrected') != null",
+    );
+    until(
+        &browser,
+        "const c = document.querySelector('.stream canvas'); return c && !c.hidden && c.getAttribute('aria-label').startsWith('Camera video_0: MAS 0.')",
+    );
+    until(
+        &browser,
+        "return document.querySelector('.saved td strong')?.innerText.endsWith('%')",
+    );
+    until(
+        &browser,
+        "return document.getElementById('workers').innerText.startsWith('demo ')",
+    );
+    assert_eq!(browser.faults(), [""; 0]);
+    let pid = demo.0.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(demo.0.wait().unwrap().success());
 }

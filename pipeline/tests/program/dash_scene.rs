@@ -13,7 +13,7 @@ use broker::status::{self, StreamStatus};
 use broker::test_server::TestServer;
 use broker::{
     Caption, CloudStatus, ConnectConfig, Connection, DraftReport, FeatureWindow, LatencyMs,
-    Message, Modality, ModalityReport, Preview, Rig, Status, StreamsConfig, WindowId, preview,
+    Message, Modality, ModalityReport, Preview, Rig, Status, StreamsConfig, WindowId,
 };
 use offload::planner::{Inputs, Planner, Settings, Window};
 use offload::thresholds::Limits;
@@ -178,7 +178,7 @@ impl Scene {
         let preview = Preview {
             rig: name(rig),
             stream: stream.to_owned(),
-            time: preview::time_of(now_ns()),
+            time: OffsetDateTime::now_utc(),
             mas: 0.5,
             rows: 4,
             columns: 6,
