@@ -72,7 +72,7 @@ async fn a_draft_turns_into_its_correction_and_its_detail_opens_by_keyboard() {
     // What was saved, decided and heard.
     until(
         &browser,
-        "return document.querySelector('.saved')?.innerText.includes('80 %')",
+        "return document.querySelector('.saved')?.innerText.includes('80\\u00a0%')",
     );
     until(
         &browser,
@@ -130,7 +130,7 @@ async fn a_draft_turns_into_its_correction_and_its_detail_opens_by_keyboard() {
         "0.40",
         "Verify with 49 tokens, the cheapest of what is possible.",
         "Confidence 0.74 gives risk 0.310, limit 0.120.",
-        "not possible: the risk is above the limit",
+        "the risk is above the limit",
         "full-model",
         "2.5 ms",
     ] {
@@ -214,14 +214,32 @@ async fn it_goes_on_after_a_restart_of_nats_and_of_the_program() {
     );
     assert_eq!(browser.faults(), [""; 0]);
 
+    // Paused, it takes in what comes, and shows it later.
+    browser.run("document.getElementById('pause').click()");
+    scene.draft("street", 2, "while it is paused").await;
+    until(
+        &browser,
+        "return document.getElementById('pause').innerText.includes('1 new')",
+    );
+    assert_eq!(
+        browser.run("return document.querySelectorAll('.captions li').length"),
+        2
+    );
+    browser.run("document.getElementById('pause').click()");
+    assert_eq!(
+        browser.run("return document.querySelectorAll('.captions li').length"),
+        3
+    );
+    assert_eq!(browser.faults(), [""; 0]);
+
     let listen = dash.host().to_owned();
     drop(dash);
     until(
         &browser,
         "const b = document.getElementById('banner'); return !b.hidden && b.innerText.includes('does not answer')",
     );
-    scene.draft("street", 2, "meanwhile").await;
-    let _dash = Dash::start(&server, &["--listen", &listen]);
+    scene.draft("street", 3, "meanwhile").await;
+    let dash = Dash::start(&server, &["--listen", &listen]);
     until(&browser, "return document.getElementById('banner').hidden");
     until(
         &browser,
@@ -229,8 +247,21 @@ async fn it_goes_on_after_a_restart_of_nats_and_of_the_program() {
     );
     assert_eq!(
         browser.run("return document.querySelectorAll('.captions li').length"),
-        3
+        4
     );
+
+    drop(dash);
+    let dash = Dash::start(&server, &["--listen", &listen, "--page-token", "env:PAGE"]);
+    until(
+        &browser,
+        "const b = document.getElementById('banner'); return !b.hidden && b.innerText.includes('another token')",
+    );
+    browser.go(&dash.address);
+    until(
+        &browser,
+        "return document.querySelector('.captions')?.innerText.includes('meanwhile')",
+    );
+    assert_eq!(browser.run("return location.search"), "");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -63,6 +63,9 @@ function body(window) {
   ];
 }
 
+/** A table that may be wider than the dialog, and is then scrolled, by keyboard, too. */
+const wide = (label, table) => h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+
 function said(name, one, window) {
   if (!one) return h("p", { class: "muted" }, "No draft: the cloud captioned the window.");
   const notes = [`${one.tokens} tokens`, `confidence ${one.confidence.toFixed(2)}`, milliseconds(one.ms), one.model];
@@ -71,7 +74,8 @@ function said(name, one, window) {
 }
 
 function accepted({ draft, last }) {
-  if (!draft || last?.accepted == null) return null;
+  if (!draft || !last || last.status === "draft") return null;
+  if (last.accepted == null) return h("p", {}, "The cloud captioned the window without looking at the draft.");
   return h("p", {}, `The cloud accepted ${last.accepted} of ${draft.tokens} tokens of the draft. `, share(draft.tokens ? last.accepted / draft.tokens : 0));
 }
 
@@ -84,7 +88,7 @@ function times(window) {
   ].filter(([, ms]) => ms != null);
   const all = Math.max(1e-9, stages.reduce((sum, [, ms]) => sum + ms, 0));
   const rows = stages.map(([name, ms]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", { class: "figure" }, milliseconds(ms)), h("td", {}, share(ms / all))));
-  return h("div", { class: "scroll" }, h("table", {}, h("tbody", {}, rows)));
+  return wide("Times", h("table", {}, h("tbody", {}, rows)));
 }
 
 function masTable(reports) {
@@ -95,7 +99,7 @@ function masTable(reports) {
     h("tr", {}, h("th", { scope: "row" }, report.stream, h("span", { class: "muted" }, ` ${report.modality}`)), Object.values(columns).map((key) => h("td", { class: "figure" }, h("span", { class: "with-share" }, report[key].toFixed(2), share(report[key])))));
   const heads = Object.keys(columns).map((name) => h("th", { scope: "col", class: "figure" }, name));
   return [
-    h("div", { class: "scroll" }, h("table", { class: "mas" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Stream"), heads)), h("tbody", {}, sorted.map(row)))),
+    wide("MAS by stream", h("table", { class: "mas" }, h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Stream"), heads)), h("tbody", {}, sorted.map(row)))),
     h("p", { class: "muted note" }, "ρ spatial sparsity, γ temporal redundancy, β contribution to the output, MAS the share that need not be sent."),
   ];
 }
@@ -115,17 +119,16 @@ function decision({ decision: made, draft, last }) {
       h("th", { scope: "row" }, option.chosen ? `▸ ${option.action} (chosen)` : option.action),
       [option.cost, option.latency, option.link, option.cloud].map((value) => h("td", { class: "figure" }, seconds(value))),
       h("td", { class: "figure" }, option.risk.toFixed(3)),
-      h("td", { class: "reason" }, option.refused ? `not possible: ${option.refused}` : "possible"),
+      h("td", {}, option.refused ?? ""),
     );
   return [
     h("ul", { class: "plain" }, made.words.map((statement) => h("li", {}, `${statement}.`))),
-    h(
-      "div",
-      { class: "scroll" },
+    wide(
+      "What was weighed",
       h(
         "table",
-        {},
-        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Action"), ["Cost", "Latency", "Link", "Cloud", "Risk"].map((name) => h("th", { scope: "col", class: "figure" }, name)), h("th", { scope: "col" }, "Possible?"))),
+        { class: "weighed" },
+        h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Action"), ["Cost", "Latency", "Link", "Cloud", "Risk"].map((name) => h("th", { scope: "col", class: "figure" }, name)), h("th", { scope: "col" }, "Not possible because"))),
         h("tbody", {}, made.weighed.map(row)),
       ),
     ),

@@ -46,7 +46,7 @@ export function percent(part, of) {
   if (!(of > 0)) return "–";
   const value = (100 * part) / of;
   const digits = value > 0 && value < 10 ? 1 : value > 99 && value < 100 ? 1 : 0;
-  return `${value.toFixed(digits)} %`;
+  return `${value.toFixed(digits)}\u00a0%`;
 }
 
 export function milliseconds(ms) {

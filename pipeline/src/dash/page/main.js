@@ -18,11 +18,15 @@ const views = new Map();
 const detail = new Detail();
 /** The last caption of each rig that is not read out yet. */
 const unannounced = new Map();
-let paused = false;
+/** Since when, and how many captions came since then. */
+let paused = null;
 
 const state = new State((kind, data) => {
   if (kind === "lost" || kind === "server") showServer();
-  if (paused) return;
+  if (paused) {
+    if (kind === "window") paused.captions += 1;
+    return showPaused();
+  }
   switch (kind) {
     case "snapshot":
       return showAll();
@@ -110,7 +114,9 @@ function showServer() {
   const where = server ? ` · NATS ${server.connected ? "connected" : "lost"}: ${server.url}${unreadable}` : "";
   text(find("summary"), `${number(state.rigs.size)} ${state.rigs.size === 1 ? "rig" : "rigs"}, ${number(streams)} streams${where}`);
   const fault = state.lost
-    ? "msao dash does not answer. This page tries again by itself; what it shows is old."
+    ? state.refused
+      ? "msao dash was started again with another token: open the address that it printed."
+      : "msao dash does not answer. This page tries again by itself; what it shows is old."
     : server && !server.connected
       ? `NATS at ${server.url} is not connected. msao dash tries again by itself; what is shown is old.`
       : server?.problem;
@@ -139,10 +145,13 @@ function tick() {
 }
 
 function pause(on) {
-  paused = on;
-  find("pause").setAttribute("aria-pressed", on);
-  text(find("pause"), on ? `Paused at ${clock(state.now())}` : "Pause");
+  paused = on ? { at: state.now(), captions: 0 } : null;
+  showPaused();
   if (!on) showAll();
+}
+
+function showPaused() {
+  text(find("pause"), paused ? `Go on (paused at ${clock(paused.at)}, ${number(paused.captions)} new)` : "Pause");
 }
 
 function showGrid(on) {

@@ -11,6 +11,7 @@ const SILENT_MS = 3500;
 export function verdict({ draft, last }) {
   if (!last) return draft?.redrafted ? ["redraft", "○"] : ["draft", "○"];
   if (last.status === "draft") return ["kept", "■"];
+  if (!draft && last.status === "corrected") return ["captioned", "+"];
   return [last.status, { confirmed: "✓", corrected: "±", retracted: "✕" }[last.status]];
 }
 
@@ -124,7 +125,7 @@ export class RigView {
   updateVerdicts() {
     const { verdicts } = this.rig;
     if (!verdicts) return;
-    const counts = ["confirmed", "corrected", "kept", "retracted", "open"].filter((kind) => verdicts[kind]);
+    const counts = ["confirmed", "corrected", "captioned", "kept", "retracted", "open"].filter((kind) => verdicts[kind]);
     const of = counts.map((kind) => `${verdicts[kind]} ${kind}`).join(", ");
     const accepted = verdicts.judged ? ` ${percent(verdicts.accepted, verdicts.judged)} of the drafts' tokens accepted.` : "";
     text(this.verdicts, of ? `Of the windows shown: ${of}.${accepted}` : "No window yet.");
@@ -174,14 +175,15 @@ export class RigView {
   row(window) {
     const [word, sign] = verdict(window);
     const { last, draft } = window;
-    const accepted = last?.accepted != null && draft ? `, ${last.accepted} of ${draft.tokens} tokens accepted` : "";
+    const byCloud = draft && last && last.status !== "draft";
+    const accepted = byCloud && (last.accepted == null ? ", captioned without the draft" : `, ${last.accepted} of ${draft.tokens} tokens accepted`);
     const button = h(
       "button",
       { type: "button", onclick: () => this.open(window.id) },
       h("span", { class: "meta" }, h("time", { datetime: new Date(window.end_ms).toISOString() }, clock(window.end_ms)), h("span", { class: `verdict ${word}` }, h("span", { "aria-hidden": "true" }, sign), ` ${word}`)),
       window.question && h("span", { class: "question" }, `Asked: ${window.question}`),
       h("span", { class: "words" }, words(window)),
-      h("span", { class: "times muted" }, times(window) + accepted),
+      h("span", { class: "times muted" }, times(window) + (accepted || "")),
     );
     const row = h("li", { "data-id": window.id }, button);
     this.rows.set(window.id, row);

@@ -13,6 +13,8 @@ export class State {
     this.workers = new Map();
     this.server = null;
     this.lost = false;
+    /** Lost, as the server wants a token. */
+    this.refused = false;
     /** What the server's clock is ahead of this one. */
     this.ahead = 0;
     this.heard = performance.now();
@@ -34,7 +36,7 @@ export class State {
         const data = JSON.parse(event.data);
         take(data);
         if (this.lost) {
-          this.lost = false;
+          this.lost = this.refused = false;
           this.on("server", this.server);
         }
         this.on(kind, data);
@@ -86,10 +88,18 @@ export class State {
     }
   }
 
-  lose() {
+  async lose() {
     if (!this.lost) {
       this.lost = true;
       this.on("lost");
+    }
+    // The browser gave up: it was refused, and asks no more by itself.
+    if (this.source.readyState === EventSource.CLOSED) {
+      const status = await fetch("/icon.svg").then((answer) => answer.status, () => 0);
+      if (this.lost && this.refused !== (status === 401)) {
+        this.refused = status === 401;
+        this.on("lost");
+      }
     }
   }
 }

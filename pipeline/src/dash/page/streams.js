@@ -5,6 +5,8 @@ import { line } from "./chart.js";
 
 /** From this importance (s·u, of 255) on a position is outlined. */
 const OUTLINED = 128;
+/** How dark a position gets that need not be sent at all. */
+const DARKEST = 0.5;
 /** A picture that is older is said to be. */
 const OLD_MS = 5000;
 
@@ -116,7 +118,7 @@ function drawGrid(context, rows, columns, importance) {
   for (let row = 0; row < rows; row += 1) {
     for (let column = 0; column < columns; column += 1) {
       const value = importance[row * columns + column] / 255;
-      context.fillStyle = `rgb(8 12 18 / ${(0.62 * (1 - value)).toFixed(3)})`;
+      context.fillStyle = `rgb(8 12 18 / ${(DARKEST * (1 - value)).toFixed(3)})`;
       context.fillRect(x(column), y(row), x(column + 1) - x(column), y(row + 1) - y(row));
     }
   }

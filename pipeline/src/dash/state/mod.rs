@@ -322,3 +322,111 @@ fn key(rig: &Rig, stream: &str) -> String {
 fn now_ms() -> i64 {
     unix_ms(OffsetDateTime::now_utc())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::rig::WINDOWS;
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn caption(rig: &str, seq: u64, revision: u32, text: &str) -> Caption {
+        let at = |second: u64| format!("2026-11-30T12:{:02}:{:02}Z", second / 60 % 60, second % 60);
+        let status = if revision == 2 { "corrected" } else { "draft" };
+        let mas: Vec<Value> = (0..3)
+            .map(|stream| json!({ "modality": "video", "stream": format!("s{}", 3 * seq + stream), "rho": 0, "gamma": 0, "beta": 1, "mas": 0.5 }))
+            .collect();
+        let json = json!({
+            "schema": "caption/1.1", "id": format!("{rig}/01M8PXAGB3FH422T1MA4PMRR6B/{seq}"), "revision": revision,
+            "status": status, "text": text, "tokens": 3, "confidence": 0.5, "start": at(seq), "end": at(seq + 1),
+            "start_running_ns": 0, "end_running_ns": 0, "time": at(seq + 2), "mas": mas, "model": "m",
+            "latency_ms": { "edge": 1.0 }
+        });
+        Caption::decode(json.to_string().as_bytes()).unwrap()
+    }
+
+    fn snapshot(shared: &Shared) -> Value {
+        let mailbox = shared.join(None).unwrap();
+        let event = shared.snapshot(&mailbox);
+        let text = std::str::from_utf8(&event).unwrap();
+        let data = text.lines().find_map(|line| line.strip_prefix("data: "));
+        serde_json::from_str(data.unwrap()).unwrap()
+    }
+
+    #[test]
+    fn whatever_comes_the_state_is_bounded_and_keeps_what_is_newest() {
+        let shared = Shared::new("r".to_owned(), "nats://here");
+        for rig in 0..2 * RIGS {
+            shared.caption(&caption(&format!("rig-{rig}"), 0, 0, "a"));
+        }
+        for seq in 0..300 {
+            shared.caption(&caption("rig-127", seq, 0, &"long ".repeat(3000)));
+        }
+        for worker in 0..2 * WORKERS {
+            shared.worker(CloudStatus::new(format!("worker-{worker}"), "m", "CPU"));
+        }
+        let state = snapshot(&shared);
+        let rigs = state["rigs"].as_array().unwrap();
+        assert_eq!(rigs.len(), RIGS);
+        assert_eq!(state["workers"].as_array().unwrap().len(), WORKERS);
+        let rig = rigs.iter().find(|rig| rig["rig"] == "rig-127").unwrap();
+        assert!(
+            rigs.iter().all(|rig| rig["rig"] != "rig-0"),
+            "it was silent longest"
+        );
+        let windows = rig["windows"].as_array().unwrap();
+        assert_eq!(windows.len(), WINDOWS);
+        assert!(
+            windows.last().unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .ends_with("/299")
+        );
+        assert!(windows[0]["draft"]["text"].as_str().unwrap().len() < 2100);
+        assert_eq!(
+            rig["streams"].as_array().unwrap().len(),
+            broker::limits::STREAMS
+        );
+    }
+
+    #[test]
+    fn the_order_in_which_revisions_come_does_not_matter() {
+        let revisions = [
+            caption("car", 3, 0, "a red car"),
+            caption("car", 3, 1, "a blue car"),
+            caption("car", 3, 2, "a blue van"),
+        ];
+        let orders = [[0, 1, 2], [2, 1, 0], [1, 2, 0], [0, 2, 1]];
+        let shown = orders.map(|order| {
+            let shared = Shared::new("r".to_owned(), "nats://here");
+            for place in order {
+                shared.caption(&revisions[place]);
+                shared.caption(&revisions[place]);
+            }
+            snapshot(&shared)["rigs"][0]["windows"].take()
+        });
+        assert_eq!(shown[0].as_array().unwrap().len(), 1);
+        assert_eq!(shown[0][0]["draft"]["text"], "a blue car");
+        assert_eq!(
+            shown[0][0]["diff"][1],
+            json!({ "change": "struck", "text": "car" })
+        );
+        assert!(shown.iter().all(|windows| *windows == shown[0]));
+    }
+
+    #[test]
+    fn a_window_older_than_all_that_are_kept_is_passed_over() {
+        let shared = Shared::new("r".to_owned(), "nats://here");
+        for seq in 10..10 + WINDOWS as u64 {
+            shared.caption(&caption("car", seq, 0, "new"));
+        }
+        shared.caption(&caption("car", 1, 0, "old"));
+        let state = snapshot(&shared).to_string();
+        assert!(!state.contains("old"), "{state}");
+        let id = |seq: u64| {
+            format!("car/01M8PXAGB3FH422T1MA4PMRR6B/{seq}")
+                .parse()
+                .unwrap()
+        };
+        assert!(shared.detail(&id(1)).is_none() && shared.detail(&id(12)).is_some());
+    }
+}

@@ -91,6 +91,8 @@ struct Verdicts {
     kept: u32,
     confirmed: u32,
     corrected: u32,
+    /// By the cloud, without a draft.
+    captioned: u32,
     retracted: u32,
     open: u32,
     /// Of the drafts that the cloud judged, their tokens and how many of these it accepted.
@@ -307,6 +309,7 @@ impl RigState {
                 continue;
             };
             *match status {
+                CaptionStatus::Corrected if drafted.is_none() => &mut verdicts.captioned,
                 CaptionStatus::Draft => &mut verdicts.kept,
                 CaptionStatus::Confirmed => &mut verdicts.confirmed,
                 CaptionStatus::Corrected => &mut verdicts.corrected,
