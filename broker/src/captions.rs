@@ -20,6 +20,8 @@ pub enum From {
     Now,
     /// With the oldest caption stored.
     Beginning,
+    /// With the last so many captions stored, of all rigs.
+    Last(u64),
 }
 
 /// A reader of captions. Each `(id, revision)` comes once, in the order of storage; a revision that is stored after a
@@ -46,6 +48,9 @@ pub async fn subscribe(
     let next_sequence = match from {
         From::Beginning => 1,
         From::Now => cursor::last_sequence(connection, streams::CAPTIONS).await? + 1,
+        From::Last(count) => (cursor::last_sequence(connection, streams::CAPTIONS).await? + 1)
+            .saturating_sub(count)
+            .max(1),
     };
     let subject = rig.map_or_else(|| subjects::CAPTIONS.to_owned(), subjects::captions);
     let cursor = Cursor::new(

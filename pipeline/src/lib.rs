@@ -8,6 +8,7 @@ mod check;
 mod cloud;
 mod completions;
 mod config;
+mod dash;
 mod dead;
 #[cfg(feature = "edge")]
 mod demo;
@@ -62,6 +63,8 @@ enum Command {
     Cloud(cloud::Arguments),
     /// Show captions as they come.
     Watch(watch::Arguments),
+    /// Show all rigs on a web page, live: pictures, captions, decisions and what was saved.
+    Dash(dash::Arguments),
     /// Ask a rig about what it senses now: its edge answers at once, and the cloud after it.
     Ask(ask::Arguments),
     /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Dash(arguments) => dash::run(&arguments),
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Record(arguments) => record::run(&arguments),

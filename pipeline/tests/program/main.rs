@@ -4,10 +4,14 @@
 
 mod ask;
 mod bench;
+mod browser;
 mod cameras;
 mod captioned;
 mod check;
 mod common;
+mod dash;
+mod dash_page;
+mod dash_scene;
 mod dead;
 mod demo;
 mod docs;
