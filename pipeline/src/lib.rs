@@ -16,11 +16,14 @@ mod explain;
 #[cfg(feature = "edge")]
 mod gst_log;
 mod leaf;
+mod listener;
+mod metrics;
 mod models;
 mod nats;
 mod nats_server;
 mod output;
 mod shutdown;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;
@@ -32,7 +35,6 @@ pub use config::parse as parse_config;
 pub use edge::Config as EdgeConfig;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
 #[derive(Parser)]
@@ -71,22 +73,24 @@ enum Command {
     Doctor(doctor::Arguments),
 }
 
+impl Command {
+    /// Whether it begins to log by itself, once its configuration says whether it traces windows, too.
+    fn traces(&self) -> bool {
+        #[cfg(feature = "edge")]
+        if matches!(self, Self::Edge(_)) {
+            return true;
+        }
+        matches!(self, Self::Cloud(_))
+    }
+}
+
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("MSAO_LOG").unwrap_or_else(|_| {
-        let asked = std::env::var_os("GST_DEBUG").is_some();
-        let gst = if asked {
-            ",gstreamer=trace,gstmsao=trace"
-        } else {
-            ""
-        };
-        EnvFilter::new(format!("warn,pipeline=info,cloud_sink=info{gst}"))
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !command.traces() {
+        trace::log();
+    }
+    let result = match command {
         #[cfg(feature = "edge")]
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
