@@ -211,7 +211,7 @@ mod tests {
                 .unwrap()
         };
         let trace = |seq| TraceId::from(TraceParent::of_window(&id(seq)).trace_id());
-        let of = |ratio: f64| (0..1000).filter(|seq| is_recorded(trace(*seq), share(ratio)));
+        let of = |ratio: f64| (0..1000).filter(move |seq| is_recorded(trace(*seq), share(ratio)));
         assert_eq!((of(0.0).count(), of(1.0).count()), (0, 1000));
         let tenth: Vec<u64> = of(0.1).collect();
         assert!((70..130).contains(&tenth.len()), "{}", tenth.len());
