@@ -68,7 +68,7 @@ until_ 60 "cloud-a is healthy again" healthy cloud-a
 cut=$(date +%s)
 docker network disconnect msao-test_uplink "$(id leaf)"
 say "the rig is cut from the hub"
-until_ 60 "its windows wait" more edge msao_edge_waiting_windows 5
+until_ 90 "twenty of its windows wait" more edge msao_edge_waiting_windows 20
 healthy edge || { say "the edge is not well without the hub"; exit 1; }
 mended=$(date +%s)
 docker network connect msao-test_uplink "$(id leaf)"
