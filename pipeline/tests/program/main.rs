@@ -16,6 +16,7 @@ mod faults;
 mod leaf;
 mod metrics;
 mod models;
+mod pictures;
 mod privacy;
 mod rig;
 mod rtsp;
