@@ -9,7 +9,7 @@ FROM debian:bookworm-slim
 RUN useradd --system --uid 10001 --user-group --create-home msao && mkdir /data && chown msao:msao /data
 COPY --from=fetched /src/.cache/bin/nats-server /usr/local/bin/
 COPY docker/healthy /usr/local/bin/
-USER msao
+USER 10001
 WORKDIR /data
 VOLUME /data
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["healthy", "8222"]

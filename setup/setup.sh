@@ -62,11 +62,12 @@ into() {
 
 # onnxruntime [NAME]: the library of that wheel, and its providers if it has any.
 onnxruntime() {
-    local library=$cache/onnxruntime/libonnxruntime.so name=${1:-onnxruntime} version folder
+    local library=$cache/onnxruntime/libonnxruntime.so name=${1:-onnxruntime} version folder providers
     version=$(sed -n "s/^$name==\([^ ]*\).*/\1/p" setup/wheels.txt)
     [ $# = 0 ] && [ -e "$library.$version" ] && [ -e "$library" ] && return
     folder=$(wheel "$name")
-    into onnxruntime "$folder"/onnxruntime/capi/libonnxruntime.so."$version" $(find "$folder" -name 'libonnxruntime_providers_*.so')
+    mapfile -t providers < <(find "$folder" -name 'libonnxruntime_providers_*.so')
+    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version" "${providers[@]}"
     ln -sf "libonnxruntime.so.$version" "$library"
 }
 
