@@ -2,7 +2,8 @@
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
 # `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh llama`
-# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive.
+# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive;
+# images take `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -67,12 +68,14 @@ into() {
     for file in "$@"; do mv "$work/$(basename "$file")" "$cache/$folder/"; done
 }
 
+# onnxruntime [NAME]: the library of that wheel, and its providers if it has any.
 onnxruntime() {
-    local library=$cache/onnxruntime/libonnxruntime.so version folder
-    version=$(sed -n 's/^onnxruntime==\([^ ]*\).*/\1/p' setup/wheels.txt)
-    [ -e "$library.$version" ] && [ -e "$library" ] && return
-    folder=$(wheel onnxruntime)
-    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version"
+    local library=$cache/onnxruntime/libonnxruntime.so name=${1:-onnxruntime} version folder providers
+    version=$(sed -n "s/^$name==\([^ ]*\).*/\1/p" setup/wheels.txt)
+    [ $# = 0 ] && [ -e "$library.$version" ] && [ -e "$library" ] && return
+    folder=$(wheel "$name")
+    mapfile -t providers < <(find "$folder" -name 'libonnxruntime_providers_*.so')
+    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version" "${providers[@]}"
     ln -sf "libonnxruntime.so.$version" "$library"
 }
 
@@ -194,6 +197,9 @@ all)
     media
     rig4
     ;;
+onnxruntime) onnxruntime ;;
+onnxruntime-gpu) onnxruntime onnxruntime-gpu ;;
+nats-server) nats_server ;;
 rig) rig ;;
 deny) deny ;;
 llama) llama ;;

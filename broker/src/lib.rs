@@ -38,6 +38,7 @@ pub mod streams;
 pub mod subjects;
 #[cfg(feature = "test-server")]
 pub mod test_server;
+pub mod trace;
 
 pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};

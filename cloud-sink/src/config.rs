@@ -6,7 +6,11 @@ use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, lim
 use mllm::{Agreement, Provider, TensorRt};
 use serde::Deserialize;
 
-use crate::{Error, ServerSection, thread::Batching};
+use crate::{
+    Error, ServerSection,
+    telemetry::{MetricsSection, OtlpSection},
+    thread::Batching,
+};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -69,6 +73,12 @@ pub struct Config {
     /// Which windows are verified together.
     #[serde(default)]
     pub batch: BatchSection,
+    /// Where the figures of the worker are served.
+    #[serde(default)]
+    pub metrics: MetricsSection,
+    /// Where windows are traced.
+    #[serde(default)]
+    pub otlp: OtlpSection,
 }
 
 /// Which windows are verified together.
@@ -151,6 +161,8 @@ impl Config {
             streams: StreamsConfig::default(),
             consumer: ConsumerSection::default(),
             batch: BatchSection::default(),
+            metrics: MetricsSection::default(),
+            otlp: OtlpSection::default(),
         }
     }
 
@@ -369,9 +381,12 @@ mod tests {
             backoff_s = [0.5, 2]
             [batch]
             max = 1
+            [metrics]
+            listen = "127.0.0.1:9464"
         "#;
         let full: Config = toml::from_str(full).unwrap();
         assert_eq!(full.encoders, Some("models/msao-edge".into()));
+        assert_eq!(full.metrics.listen, Some("127.0.0.1:9464".parse().unwrap()));
         let consumer = full.check().unwrap();
         assert_eq!(
             (

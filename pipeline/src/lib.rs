@@ -22,6 +22,8 @@ mod help;
 #[cfg(feature = "edge")]
 mod init;
 mod leaf;
+mod listener;
+mod metrics;
 mod models;
 mod nats;
 mod nats_server;
@@ -29,6 +31,7 @@ mod output;
 mod record;
 mod replay;
 mod shutdown;
+mod trace;
 mod vtt;
 mod watch;
 
@@ -42,9 +45,7 @@ pub use config::parse as parse_config;
 #[doc(hidden)]
 pub use edge::Config as EdgeConfig;
 
-use anstream::{AutoStream, ColorChoice};
 use clap::{FromArgMatches, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 /// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
 #[derive(Parser)]
@@ -98,24 +99,25 @@ enum Command {
     Completions(completions::Arguments),
 }
 
+impl Command {
+    /// Whether it begins to log by itself, once its configuration says whether it traces windows, too.
+    fn traces(&self) -> bool {
+        #[cfg(feature = "edge")]
+        if matches!(self, Self::Edge(_)) {
+            return true;
+        }
+        matches!(self, Self::Cloud(_))
+    }
+}
+
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("MSAO_LOG").unwrap_or_else(|_| {
-        let asked = std::env::var_os("GST_DEBUG").is_some();
-        let gst = if asked {
-            ",gstreamer=trace,gstmsao=trace"
-        } else {
-            ""
-        };
-        EnvFilter::new(format!("warn,pipeline=info,cloud_sink=info{gst}"))
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
-        .init();
     let parsed = Cli::from_arg_matches(&help::command::<Cli>().get_matches());
-    let result = match parsed.unwrap_or_else(|error| error.exit()).command {
+    let command = parsed.unwrap_or_else(|error| error.exit()).command;
+    if !command.traces() {
+        trace::log();
+    }
+    let result = match command {
         #[cfg(feature = "edge")]
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),

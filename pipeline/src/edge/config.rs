@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use broker::{ConnectConfig, Faults, Modality, OnFull, Rig, limits};
+use cloud_sink::{MetricsSection, OtlpSection};
 use mllm::{Provider, TensorRt};
 use serde::Deserialize;
 
@@ -77,6 +78,12 @@ pub struct Config {
     /// What waits for the broker.
     #[serde(default)]
     pub queue: Queue,
+    /// Where the figures of the edge are served.
+    #[serde(default)]
+    pub metrics: MetricsSection,
+    /// Where windows are traced.
+    #[serde(default)]
+    pub otlp: OtlpSection,
 }
 
 /// How the cameras share the probe.
@@ -613,6 +620,7 @@ mod tests {
             ),
             ("[gate]\nmode = 'shut'", "shut"),
             ("[offload]\nrisk = 0.1", "risk"),
+            ("[metrics]\nlisten = 'everywhere'", "metrics"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
