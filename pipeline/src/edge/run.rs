@@ -68,6 +68,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         },
     )?;
     mllm::runtime::init(None)?;
+    if let Some(settings) = config.tensorrt.clone() {
+        mllm::tensorrt::configure(settings)?;
+    }
     crate::gst_log::init()?;
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;

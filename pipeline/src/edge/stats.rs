@@ -56,8 +56,6 @@ impl Reader {
             .property::<Option<String>>("epoch")
             .and_then(|text| text.parse().ok())
             .context("the window element has not started")?;
-        let provider: Option<String> = stats(&window).get("provider").unwrap_or_default();
-        let provider = provider.context("the window element has not started")?;
         Ok(Self {
             window,
             offload: pipeline.by_name(launch::OFFLOAD),
@@ -73,7 +71,7 @@ impl Reader {
                     })
                 })
                 .collect::<Result<_>>()?,
-            status: Status::new(config.rig.clone(), epoch, provider),
+            status: Status::new(config.rig.clone(), epoch, mllm::runtime::providers()),
         })
     }
 
@@ -98,6 +96,7 @@ impl Reader {
         let (window, sink) = (stats(&self.window), stats(&self.sink));
         let status = &mut self.status;
         status.time = OffsetDateTime::now_utc();
+        status.provider = mllm::runtime::providers();
         status.streams.clear();
         (status.frames_in, status.frames_kept, status.hops_in) = (0, 0, 0);
         for counted in &self.streams {

@@ -3,6 +3,7 @@
 mod export;
 mod spans;
 
+use anstream::{AutoStream, ColorChoice};
 use anyhow::Result;
 use cloud_sink::OtlpSection;
 use tracing::level_filters::LevelFilter;
@@ -41,6 +42,7 @@ pub fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(log_filter())
         .with_writer(std::io::stderr)
+        .with_ansi(is_coloured())
         .init();
 }
 
@@ -56,7 +58,9 @@ pub fn init(section: &OtlpSection, service: &Service<'_>) -> Result<Tracing> {
     };
     let spans = Spans::new(section.ratio, exporter.clone());
     let only = Targets::new().with_target(broker::trace::TARGET, LevelFilter::INFO);
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(is_coloured());
     tracing_subscriber::registry()
         .with(log.with_filter(log_filter()))
         .with(spans.with_filter(only))
@@ -65,6 +69,10 @@ pub fn init(section: &OtlpSection, service: &Service<'_>) -> Result<Tracing> {
     Ok(Tracing {
         exporter: Some(exporter),
     })
+}
+
+fn is_coloured() -> bool {
+    AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
 }
 
 fn log_filter() -> EnvFilter {
