@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 [ -e .env ] && exit
 umask 077
-for user in ADMIN CLOUD READER STREET; do
+for secret in ADMIN_PASSWORD CLOUD_PASSWORD READER_PASSWORD STREET_PASSWORD DASH_TOKEN; do
     # A letter first: digits alone would be a number in the server's configuration.
-    printf 'MSAO_%s_PASSWORD=p%s\n' "$user" "$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')"
+    printf 'MSAO_%s=p%s\n' "$secret" "$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')"
 done >.env

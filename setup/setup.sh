@@ -2,8 +2,8 @@
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
 # `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh llama`
-# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive;
-# images take `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
+# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive; images
+# take `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache

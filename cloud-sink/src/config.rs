@@ -255,6 +255,7 @@ impl Config {
     /// All that is wrong with it, as far as it can be told without the model and the broker.
     pub fn faults(&self) -> Faults {
         let mut faults = Faults::default();
+        self.otlp.check(&mut faults);
         faults.take("worker", subjects::cloud_status(&self.worker).map(drop));
         faults.ensure(
             self.margin.is_none() || self.agreement != Rule::Exact,

@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::{
-    ChatModel, Config, Error, Fault, FullModel, Observer, Verifier, service::Service, thread::Judge,
-    turns::Turns,
+    ChatModel, Config, Error, Fault, FullModel, Observer, Verifier, service::Service,
+    thread::Judge, turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.

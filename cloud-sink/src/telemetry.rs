@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use broker::Faults;
 use serde::Deserialize;
 
 /// Figures for Prometheus, over HTTP.
@@ -22,6 +23,21 @@ pub struct OtlpSection {
     pub endpoint: Option<String>,
     /// Share of windows that are traced, 0 to 1.
     pub ratio: f64,
+}
+
+impl OtlpSection {
+    /// Notes what is wrong with it.
+    pub fn check(&self, faults: &mut Faults) {
+        faults.range("otlp.ratio", Some(self.ratio), 0.0..=1.0, "");
+        let is_url =
+            |endpoint: &str| endpoint.starts_with("http://") || endpoint.starts_with("https://");
+        // An address may hold a password: it is not repeated.
+        faults.ensure(
+            self.endpoint.as_deref().is_none_or(is_url),
+            "otlp.endpoint",
+            "otlp.endpoint is no http:// or https:// URL: give that of a collector's OTLP over HTTP, such as http://127.0.0.1:4318",
+        );
+    }
 }
 
 impl Default for OtlpSection {

@@ -1,4 +1,4 @@
-//! A listener that has a bounded number of connections open, each for a bounded time: more wait to be accepted.
+//! A listener that has a bounded number of connections open: more wait to be accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,12 +17,13 @@ use tokio::time::Sleep;
 pub struct Bounded {
     listener: TcpListener,
     places: Arc<Semaphore>,
-    longest: Duration,
+    longest: Option<Duration>,
 }
 
 impl Bounded {
-    /// Accepts from `listener` up to `most` connections at a time, each of which ends after `longest`.
-    pub fn new(listener: TcpListener, most: usize, longest: Duration) -> Self {
+    /// Accepts from `listener` up to `most` connections at a time, each of which ends after `longest`, if that is
+    /// given.
+    pub fn new(listener: TcpListener, most: usize, longest: Option<Duration>) -> Self {
         Self {
             listener,
             places: Arc::new(Semaphore::new(most)),
@@ -46,7 +47,9 @@ impl Listener for Bounded {
             if stream.set_nodelay(true).is_ok() {
                 let connection = Connection {
                     stream,
-                    end: Box::pin(tokio::time::sleep(self.longest)),
+                    end: self
+                        .longest
+                        .map(|longest| Box::pin(tokio::time::sleep(longest))),
                     _place: place,
                 };
                 return (connection, address);
@@ -62,15 +65,15 @@ impl Listener for Bounded {
 /// A connection, and its place.
 pub struct Connection {
     stream: TcpStream,
-    end: Pin<Box<Sleep>>,
+    end: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
+        match self.end.as_mut().map(|end| end.as_mut().poll(cx)) {
+            Some(Poll::Ready(())) => Err(io::ErrorKind::TimedOut.into()),
+            Some(Poll::Pending) | None => Ok(()),
         }
     }
 }
@@ -119,7 +122,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/", get(async || "ok"));
-        let listener = Bounded::new(listener, most, longest);
+        let listener = Bounded::new(listener, most, Some(longest));
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
     }

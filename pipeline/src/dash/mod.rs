@@ -4,7 +4,6 @@ mod diff;
 mod feed;
 mod guard;
 mod hub;
-mod listener;
 mod server;
 mod state;
 
@@ -17,11 +16,14 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::listener::Bounded;
 use crate::nats::Nats;
 use crate::{output, runtime, shutdown::StopOn};
 use guard::Guard;
-use listener::Bounded;
 use state::Shared;
+
+/// Most connections at a time: a browser opens up to six.
+const CONNECTIONS: usize = 6 * hub::VIEWERS;
 
 /// Options of `msao dash`.
 #[derive(Args)]
@@ -105,11 +107,12 @@ impl Page {
         })?;
         let address = listener.local_addr()?;
         let guarded = Guard::new(token.clone(), hosts, address.port())?;
+        let listener = Bounded::new(listener, CONNECTIONS, None);
         let shared = Shared::new(guard::secret()?, connection.url());
         let router = server::router(shared.clone(), guarded);
         let serving = tokio::spawn(async move {
             tokio::select! {
-                served = axum::serve(Bounded::new(listener), router) => Ok(served?),
+                served = axum::serve(listener, router) => Ok(served?),
                 () = feed::run(&connection, &shared) => Ok(()),
             }
         });

@@ -412,6 +412,7 @@ impl Config {
         for (index, sensor) in self.sensor.iter().enumerate() {
             sensor.check(&format!("sensor[{index}]"), &mut faults);
         }
+        self.otlp.check(&mut faults);
         faults.range("probe.batch", self.probe.batch, 1..=64, "");
         faults.range("probe.wait_ms", self.probe.wait_ms, 0.0..=1000.0, "");
         faults.range("probe.interval_s", self.probe.interval_s, 0.0..=60.0, "");
@@ -657,6 +658,8 @@ mod tests {
             ("[offload]\naudit = 0", "offload.audit is 0"),
             ("[offload]\nbandwidth = nan", "offload.bandwidth is NaN"),
             ("[offload]\ndefer_windows = 5000", "offload.defer_windows"),
+            ("[otlp]\nratio = 2", "otlp.ratio is 2"),
+            ("[otlp]\nendpoint = 'collector:4318'", "otlp.endpoint"),
             ("[queue]\nmessages = 0", "queue.messages"),
             (
                 "[[video]]\nsource = '/nowhere.mp4'",

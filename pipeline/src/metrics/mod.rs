@@ -59,7 +59,7 @@ pub async fn serve(section: &MetricsSection, source: Arc<impl Source>) -> Result
     let address = listener.local_addr()?;
     tracing::info!("metrics on http://{address}/metrics, health on http://{address}/healthz");
     let service = router(source);
-    let listener = Bounded::new(listener, CONNECTIONS, LONGEST);
+    let listener = Bounded::new(listener, CONNECTIONS, Some(LONGEST));
     tokio::spawn(async move {
         // It ends with the runtime only.
         let _ = axum::serve(listener, service).await;

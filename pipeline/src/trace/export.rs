@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use cloud_sink::OtlpSection;
 use opentelemetry::KeyValue;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
@@ -34,32 +34,23 @@ impl Exporter {
     /// An exporter to the endpoint of `section`, or of the environment; none if neither names one.
     ///
     /// # Errors
-    /// The endpoint or the ratio cannot be used.
+    /// The endpoint cannot be used.
     pub fn start(section: &OtlpSection, service: &Service<'_>) -> Result<Option<Self>> {
-        let ratio = section.ratio;
-        ensure!(
-            (0.0..=1.0).contains(&ratio),
-            "otlp.ratio is {ratio}; it is 0 to 1"
-        );
         let env = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
         let named = section.endpoint.clone().or(env);
         let Some(endpoint) = named.filter(|endpoint| !endpoint.is_empty()) else {
             return Ok(None);
         };
-        ensure!(
-            endpoint.starts_with("http://") || endpoint.starts_with("https://"),
-            "otlp.endpoint is {endpoint}; it is the URL of a collector's HTTP port, such as http://127.0.0.1:4318"
-        );
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Client::new())
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .with_timeout(PATIENCE)
             .build()
-            .context("otlp.endpoint cannot be used")?;
+            .context("otlp.endpoint, or OTEL_EXPORTER_OTLP_ENDPOINT, is no URL of a collector: give one such as http://127.0.0.1:4318")?;
         let exporter = Telling {
             exporter,
-            endpoint: endpoint.clone(),
+            endpoint: told(&endpoint),
             failed: AtomicBool::new(false),
         };
         let mut processor = BatchSpanProcessor::builder(exporter).build();
@@ -71,7 +62,7 @@ impl Exporter {
         processor.set_resource(&resource.build());
         Ok(Some(Self {
             processor: Arc::new(processor),
-            endpoint,
+            endpoint: told(&endpoint),
         }))
     }
 
@@ -162,5 +153,26 @@ impl HttpClient for Client {
         Self: 'async_trait,
     {
         Box::pin(std::future::ready(self.send(request)))
+    }
+}
+
+/// A URL without the user and password that it may hold.
+fn told(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+            format!("{scheme}://{host}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_password_is_not_told() {
+        let told = super::told;
+        assert_eq!(told("https://u:p@ss@host:4318"), "https://host:4318");
+        assert_eq!(told("http://host:4318"), "http://host:4318");
     }
 }

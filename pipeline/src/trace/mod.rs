@@ -42,7 +42,7 @@ pub fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(log_filter())
         .with_writer(std::io::stderr)
-        .with_ansi(coloured())
+        .with_ansi(is_coloured())
         .init();
 }
 
@@ -60,7 +60,7 @@ pub fn init(section: &OtlpSection, service: &Service<'_>) -> Result<Tracing> {
     let only = Targets::new().with_target(broker::trace::TARGET, LevelFilter::INFO);
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(coloured());
+        .with_ansi(is_coloured());
     tracing_subscriber::registry()
         .with(log.with_filter(log_filter()))
         .with(spans.with_filter(only))
@@ -71,8 +71,7 @@ pub fn init(section: &OtlpSection, service: &Service<'_>) -> Result<Tracing> {
     })
 }
 
-/// Not in a pipe, nor where `NO_COLOR` is set.
-fn coloured() -> bool {
+fn is_coloured() -> bool {
     AutoStream::choice(&std::io::stderr()) != ColorChoice::Never
 }
 

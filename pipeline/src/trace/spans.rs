@@ -12,7 +12,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use tracing::Subscriber;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::span::{Attributes, Id};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
@@ -160,14 +160,6 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             begun: begun.unwrap_or(now).min(now),
             fields,
         });
-    }
-
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        if let Some(span) = context.span(id)
-            && let Some(recorded) = span.extensions_mut().get_mut::<Recorded>()
-        {
-            values.record(&mut recorded.fields);
-        }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
