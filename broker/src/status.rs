@@ -11,19 +11,19 @@ use crate::{
     limits::{self, TooLong},
     publisher::Counters,
     schema::{Schema, UnreadableSchema},
-    subjects,
+    subjects::{self, Foreign},
 };
 
 const SCHEMA: Schema = Schema {
     name: "status",
     major: 1,
-    minor: 2,
+    minor: 3,
 };
 
 /// How an edge is. Counters count from the start of its epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// `status/1.2`: name, major and minor of the schema.
+    /// `status/1.3`: name, major and minor of the schema.
     pub schema: String,
     /// The rig.
     pub rig: Rig,
@@ -32,7 +32,7 @@ pub struct Status {
     /// When this was said, UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub time: OffsetDateTime,
-    /// What runs the models, such as `CPU` or `CUDA`.
+    /// What runs the models, such as `cpu` or `cuda`, several with commas.
     pub provider: String,
     /// Frames that entered.
     pub frames_in: u64,
@@ -124,7 +124,7 @@ impl Status {
 /// How a cloud worker is. Counters count from its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CloudStatus {
-    /// `status/1.2`: name, major and minor of the schema.
+    /// `status/1.3`: name, major and minor of the schema.
     pub schema: String,
     /// The worker's name.
     pub worker: String,
@@ -133,7 +133,7 @@ pub struct CloudStatus {
     pub time: OffsetDateTime,
     /// The model that verifies.
     pub model: String,
-    /// What runs it, such as `CPU` or `CUDA`.
+    /// What runs it, such as `cpu` or `cuda`, several with commas; `server` if a server does.
     pub provider: String,
     /// Windows that wait, in the broker and in the worker for the model.
     pub queue: u64,
@@ -161,6 +161,27 @@ pub struct CloudStatus {
     /// The same of a window without a draft. Since 1.1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captioned_ms: Option<f64>,
+    /// What was asked of the server that has the model, if one has. Since 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerUse>,
+}
+
+/// What was asked of a model's server, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ServerUse {
+    /// Requests sent, every try counted.
+    pub requests: u64,
+    /// Of these, tries beyond the first.
+    pub retries: u64,
+    /// Windows of which all tries failed.
+    pub failures: u64,
+    /// Tokens read, as the server counts.
+    pub input_tokens: u64,
+    /// Tokens written, as the server counts.
+    pub output_tokens: u64,
+    /// What these cost, by the configuration's price, in its currency; 0 without one.
+    pub cost: f64,
 }
 
 impl CloudStatus {
@@ -187,6 +208,7 @@ impl CloudStatus {
             confirmed_ms: None,
             corrected_ms: None,
             captioned_ms: None,
+            server: None,
         }
     }
 }
@@ -215,6 +237,9 @@ pub enum StatusError {
     /// The message came on a subject that is no status subject.
     #[error("'{0}' is not a status subject")]
     Subject(String),
+    /// It is of another edge or worker than its subject.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// The message, or a field, is too long.
     #[error("status: {0}")]
     TooLong(#[from] TooLong),
@@ -330,8 +355,8 @@ impl AnyStatus {
     /// Reads a status that came on `subject`. Fields that a newer minor added are ignored.
     ///
     /// # Errors
-    /// The subject is no status subject, the bytes are not JSON of this schema's major, or a field is out of range or
-    /// too long.
+    /// The subject is no status subject, or of another edge or worker; the bytes are not JSON of this schema's major; or a
+    /// field is out of range or too long.
     pub fn decode(subject: &str, payload: &[u8]) -> Result<Self, StatusError> {
         limits::check("the message", payload.len(), limits::JSON)?;
         if subject.starts_with("msao.v1.status.edge.") {
@@ -339,11 +364,13 @@ impl AnyStatus {
             SCHEMA.check(&status.schema)?;
             limits::check("provider", status.provider.len(), limits::SHORT_TEXT)?;
             limits::check("streams", status.streams.len(), limits::STREAMS)?;
+            subjects::speaks_for(subject, status.rig.as_str())?;
             Ok(Self::Edge(status))
         } else if subject.starts_with("msao.v1.status.cloud.") {
             let status: CloudStatus = serde_json::from_slice(payload)?;
             SCHEMA.check(&status.schema)?;
             status.check()?;
+            subjects::speaks_for(subject, &status.worker)?;
             Ok(Self::Cloud(status))
         } else {
             Err(StatusError::Subject(excerpt(subject)))
@@ -364,6 +391,7 @@ impl CloudStatus {
             ("confirmed_ms", self.confirmed_ms),
             ("corrected_ms", self.corrected_ms),
             ("captioned_ms", self.captioned_ms),
+            ("server.cost", self.server.map(|server| server.cost)),
         ];
         for (field, value) in numbers {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {

@@ -7,7 +7,7 @@ mod old;
 
 use std::path::{Path, PathBuf};
 
-use broker::status::{Decisions, StreamStatus};
+use broker::status::{Decisions, ServerUse, StreamStatus};
 use broker::{Caption, CloudStatus, FeatureWindow, Status};
 use serde_json::Value;
 use time::macros::datetime;
@@ -98,6 +98,14 @@ fn cloud_status() -> CloudStatus {
         last_ms: 42.5,
         service_rate: 12.5,
         confirmed_ms: Some(42.5),
+        server: Some(ServerUse {
+            requests: 3,
+            retries: 1,
+            failures: 1,
+            input_tokens: 1000,
+            output_tokens: 10,
+            cost: 0.25,
+        }),
         ..CloudStatus::new("gpu0", "msao-cloud-v2", "CPU")
     }
 }
@@ -109,11 +117,11 @@ fn what_is_written_today_is_as_the_files_say() {
     is_golden("caption-1.1.json", &caption.encode().unwrap());
     let json = |value| serde_json::to_vec(&value).unwrap();
     is_golden(
-        "status-edge-1.2.json",
+        "status-edge-1.3.json",
         &json(serde_json::to_value(edge_status()).unwrap()),
     );
     is_golden(
-        "status-cloud-1.2.json",
+        "status-cloud-1.3.json",
         &json(serde_json::to_value(cloud_status()).unwrap()),
     );
 }
@@ -151,6 +159,7 @@ fn todays_reader_reads_every_minor() {
     );
     let status: CloudStatus = serde_json::from_slice(&golden("status-cloud-1.0.json")).unwrap();
     assert_eq!((status.captioned, status.service_rate), (1, 0.0));
+    assert_eq!(status.server, None);
 }
 
 #[test]
@@ -187,6 +196,7 @@ fn a_reader_of_the_first_minor_reads_every_minor() {
         "status-edge-1.0.json",
         "status-edge-1.1.json",
         "status-edge-1.2.json",
+        "status-edge-1.3.json",
     ] {
         let status: old::EdgeStatus = serde_json::from_slice(&golden(name)).unwrap();
         assert_eq!((status.windows, status.pending), (2, 0), "{name}");
@@ -195,6 +205,7 @@ fn a_reader_of_the_first_minor_reads_every_minor() {
         "status-cloud-1.0.json",
         "status-cloud-1.1.json",
         "status-cloud-1.2.json",
+        "status-cloud-1.3.json",
     ] {
         let status: old::CloudStatus = serde_json::from_slice(&golden(name)).unwrap();
         assert_eq!((status.captioned, status.queue), (1, 0), "{name}");
@@ -210,8 +221,10 @@ fn schemas_describe_statuses_questions_and_answers() {
     let refusal = r#"{"schema":"answer/1.0","error":"nothing was seen yet"}"#;
     let question = r#"{"schema":"question/1.0","prompt":"what is heard ?"}"#;
     let cases = [
+        ("status.edge", golden("status-edge-1.3.json")),
         ("status.edge", golden("status-edge-1.1.json")),
         ("status.edge", golden("status-edge-1.0.json")),
+        ("status.cloud", golden("status-cloud-1.3.json")),
         ("status.cloud", golden("status-cloud-1.1.json")),
         ("status.cloud", golden("status-cloud-1.0.json")),
         ("caption", golden("caption-1.1.json")),

@@ -195,6 +195,12 @@ fn statuses_are_bounded() {
             "provider has length 257",
         ),
         (&cloud, "service_rate", json!(-1.0), "service_rate is -1"),
+        (
+            &cloud,
+            "server",
+            json!({ "cost": -0.5 }),
+            "server.cost is -0.5",
+        ),
         (&edge, "x", long(JSON), "the message has length"),
         (
             &edge,

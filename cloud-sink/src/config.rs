@@ -2,11 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider};
+use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
+use mllm::{Agreement, Provider, TensorRt};
 use serde::Deserialize;
 
-use crate::{Error, thread::Batching};
+use crate::{Error, ServerSection, thread::Batching};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -30,14 +30,21 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model.
-    pub model: PathBuf,
+    /// Folder of the full model; left out if it is behind a `server`.
+    #[serde(default)]
+    pub model: Option<PathBuf>,
+    /// The server that has the full model, in place of a folder.
+    #[serde(default)]
+    pub server: Option<ServerSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
     /// What runs it.
     #[serde(default)]
     pub provider: Provider,
+    /// How TensorRT runs it, if that may.
+    #[serde(default)]
+    pub tensorrt: Option<TensorRt>,
     /// CPU threads within an operator; 0 is one for each core.
     #[serde(default = "one")]
     pub threads: usize,
@@ -84,19 +91,7 @@ impl Default for BatchSection {
     }
 }
 
-impl BatchSection {
-    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
-    fn in_hand(&self) -> usize {
-        if self.max == 1 { 1 } else { 2 * self.max }
-    }
-
-    pub(crate) fn batching(&self) -> Batching {
-        Batching {
-            max: self.max,
-            wait: Duration::from_secs_f64(self.wait_ms / 1e3),
-        }
-    }
-}
+impl BatchSection {}
 
 fn one() -> usize {
     1
@@ -143,9 +138,11 @@ impl Config {
     /// A worker with the model in `model` and the defaults for everything else.
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
-            model: model.into(),
+            model: Some(model.into()),
+            server: None,
             encoders: None,
             provider: Provider::default(),
+            tensorrt: None,
             threads: one(),
             worker: default_worker(),
             agreement: Rule::default(),
@@ -162,79 +159,165 @@ impl Config {
     /// # Errors
     /// A value is out of its range, or contradicts another.
     pub fn check(&self) -> Result<ConsumerConfig, Error> {
-        let fail = |reason: String| Err(Error::Config(reason));
-        if let Err(error) = subjects::cloud_status(&self.worker) {
-            return fail(error.to_string());
-        }
-        if self.margin.is_some() && self.agreement == Rule::Exact {
-            return fail("margin is given, but agreement is `exact`: leave one out".to_owned());
-        }
-        if self
-            .margin
-            .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
-        {
-            return fail("margin is not above 0 and at most 1".to_owned());
-        }
-        if self.threads > MOST_THREADS {
-            let threads = self.threads;
-            return fail(format!("threads is {threads}, not 0 to {MOST_THREADS}"));
-        }
-        if !(1..=64).contains(&self.batch.max) {
-            return fail(format!("batch.max is {}, not 1 to 64", self.batch.max));
-        }
-        if !(0.0..=1000.0).contains(&self.batch.wait_ms) {
-            let wait = self.batch.wait_ms;
-            return fail(format!("batch.wait_ms is {wait}, not 0 to 1000"));
-        }
+        self.faults().result()?;
+        let seconds = |seconds: &f64| Duration::from_secs_f64(*seconds);
         let ConsumerSection {
             durable,
             ack_wait_s,
             max_deliver,
-            in_hand,
             backoff_s,
             grace_s,
+            ..
         } = &self.consumer;
-        if durable.len() > limits::NAME {
-            let bytes = durable.len();
-            return fail(format!(
-                "consumer.durable has {bytes} bytes, at most {} are allowed",
-                limits::NAME
-            ));
-        }
-        if backoff_s.len() > MOST_BACKOFFS {
-            let times = backoff_s.len();
-            return fail(format!(
-                "consumer.backoff_s has {times} times, at most {MOST_BACKOFFS} are allowed"
-            ));
-        }
-        if *max_deliver == 0 {
-            return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
-        }
-        let at_once = in_hand.unwrap_or_else(|| self.batch.in_hand());
-        if !(1..=MOST_IN_HAND).contains(&at_once) {
-            return fail(format!(
-                "consumer.in_hand is {at_once}, not 1 to {MOST_IN_HAND}"
-            ));
-        }
-        let seconds = |name: &str, value: f64, least: f64| {
-            if (least..=86_400.0).contains(&value) {
-                return Ok(Duration::from_secs_f64(value));
-            }
-            Err(Error::Config(format!(
-                "consumer.{name} is {value}, not {least} to 86400 seconds"
-            )))
-        };
         Ok(ConsumerConfig {
             durable: durable.clone(),
-            ack_wait: seconds("ack_wait_s", *ack_wait_s, 0.1)?,
+            ack_wait: seconds(ack_wait_s),
             max_deliver: *max_deliver,
-            backoff: backoff_s
-                .iter()
-                .map(|&s| seconds("backoff_s", s, 0.0))
-                .collect::<Result<_, _>>()?,
-            at_once,
-            grace: seconds("grace_s", *grace_s, 0.0)?,
+            backoff: backoff_s.iter().map(seconds).collect(),
+            at_once: self.in_hand(),
+            grace: seconds(grace_s),
         })
+    }
+
+    fn check_server(&self) -> Result<(), Error> {
+        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
+        let Some(server) = &self.server else {
+            return match &self.model {
+                Some(_) => Ok(()),
+                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
+            };
+        };
+        if self.model.is_some() {
+            return fail("there are both `model` and [server]: leave one out");
+        }
+        let default = Self::new("");
+        let untouched =
+            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
+                && (self.provider, self.threads) == (default.provider, default.threads)
+                && (self.agreement, self.batch) == (default.agreement, default.batch);
+        if !untouched {
+            return fail(
+                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+            );
+        }
+        server.check()
+    }
+
+    /// Which windows are judged together.
+    pub(crate) fn batching(&self) -> Batching {
+        match &self.server {
+            // What waits is asked at once; there is nothing to be gained by waiting for more.
+            Some(server) => Batching {
+                max: server.concurrency,
+                wait: Duration::ZERO,
+            },
+            None => Batching {
+                max: self.batch.max,
+                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
+            },
+        }
+    }
+
+    fn check_tensorrt(&self) -> Result<(), Error> {
+        let Some(tensorrt) = &self.tensorrt else {
+            return Ok(());
+        };
+        if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
+            let provider = self.provider;
+            return Err(Error::Config(format!(
+                "there is [tensorrt], but provider is `{provider}`: leave one out"
+            )));
+        }
+        Ok(tensorrt.check()?)
+    }
+
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        let in_hand = self.consumer.in_hand;
+        in_hand.unwrap_or_else(|| match self.batching().max {
+            1 => 1,
+            most => 2 * most,
+        })
+    }
+
+    /// All that is wrong with it, as far as it can be told without the model and the broker.
+    pub fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        faults.take("worker", subjects::cloud_status(&self.worker).map(drop));
+        faults.ensure(
+            self.margin.is_none() || self.agreement != Rule::Exact,
+            "margin",
+            "margin is given, but agreement is `exact`: leave one out",
+        );
+        faults.ensure(
+            self.margin
+                .is_none_or(|margin| margin > 0.0 && margin <= 1.0),
+            "margin",
+            "margin is not above 0 and at most 1",
+        );
+        faults.take("server", self.check_server());
+        faults.take("tensorrt", self.check_tensorrt());
+        faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
+        faults.range("batch.max", Some(self.batch.max), 1..=64, "");
+        let wait = self.batch.wait_ms;
+        faults.range("batch.wait_ms", Some(wait), 0.0..=1000.0, "");
+        let ConsumerSection {
+            durable,
+            ack_wait_s,
+            max_deliver,
+            backoff_s,
+            grace_s,
+            ..
+        } = &self.consumer;
+        faults.ensure(
+            durable.len() <= limits::NAME,
+            "consumer.durable",
+            format!(
+                "consumer.durable has {} bytes, at most {} are allowed",
+                durable.len(),
+                limits::NAME
+            ),
+        );
+        faults.ensure(
+            *max_deliver > 0,
+            "consumer.max_deliver",
+            "consumer.max_deliver is 0; it is at least 1",
+        );
+        let in_hand = self.consumer.in_hand;
+        faults.range("consumer.in_hand", in_hand, 1..=MOST_IN_HAND, "");
+        let mut seconds = |key: &str, value: f64, least: f64| {
+            faults.range(key, Some(value), least..=86_400.0, "seconds");
+        };
+        seconds("consumer.ack_wait_s", *ack_wait_s, 0.1);
+        seconds("consumer.grace_s", *grace_s, 0.0);
+        for (index, pause) in backoff_s.iter().take(MOST_BACKOFFS).enumerate() {
+            seconds(&format!("consumer.backoff_s[{index}]"), *pause, 0.0);
+        }
+        faults.ensure(
+            backoff_s.len() <= MOST_BACKOFFS,
+            "consumer.backoff_s",
+            format!(
+                "consumer.backoff_s has {} times, at most {MOST_BACKOFFS} are allowed",
+                backoff_s.len()
+            ),
+        );
+        faults
+    }
+
+    /// Checks what the folders of the models say of themselves, without loading a network.
+    ///
+    /// # Errors
+    /// A folder is no model's, or the agreement needs a factor that the model does not have.
+    pub fn check_model(&self) -> Result<(), Error> {
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
+        let model = mllm::Config::load(model)?;
+        self.agreement(&model.name, model.agreement_margin)?;
+        if let Some(folder) = &self.encoders {
+            mllm::Config::load(folder)?;
+        }
+        Ok(())
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
@@ -347,11 +430,45 @@ mod tests {
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
             (backoff.as_str(), "65 times"),
             ("threads = 1025", "threads is 1025"),
+            ("provider = 'cuda'\ntensorrt = {}", "leave one out"),
+            (
+                "tensorrt = { shapes = { 'd.onnx' = { min = 'a', opt = 'a:1', max = 'a:1' } } }",
+                "input:1x3x224x224",
+            ),
+            (
+                "server = { url = 'http://h/v1', model = 'm' }",
+                "leave one out",
+            ),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
             let error = config.check().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+        let error = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.check().unwrap_err().to_string()
+        };
+        assert!(error("").contains("set `model` to a folder, or add a table [server]"));
+        let server = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\n";
+        for key in [
+            "encoders = 'e'",
+            "threads = 2",
+            "margin = 0.5",
+            "tensorrt = {}",
+            "batch = { max = 2 }",
+        ] {
+            let error = error(&format!("{key}\n{server}"));
+            assert!(error.contains("of a model folder"), "{key}: {error}");
+        }
+        assert!(error(&format!("{server}retries = 11")).contains("server.retries"));
+    }
+
+    #[test]
+    fn a_server_has_as_many_windows_in_hand_as_it_is_asked_about_and_as_many_again() {
+        let text = "[server]\nurl = 'http://h/v1'\nmodel = 'm'\nconcurrency = 16";
+        let config: Config = toml::from_str(text).unwrap();
+        assert_eq!(config.check().unwrap().at_once, 32);
+        assert_eq!(config.batching().max, 16);
     }
 }

@@ -1,9 +1,11 @@
 //! The cloud consumer: takes feature windows from the broker, verifies their drafts with the full
 //! model, and publishes the result as the last revision of the caption.
 //!
+//! The model is a folder ([`FullModel`]) or is behind an OpenAI-compatible server ([`ChatModel`]).
 //! [`run`] is the whole of it; [`run_with`] takes any other [`Verifier`] than the model of the
 //! configuration.
 
+mod chat;
 mod config;
 mod error;
 mod keyframe;
@@ -14,6 +16,7 @@ mod thread;
 mod turns;
 mod verifier;
 
+pub use chat::{ChatModel, Counters, Price, ServerSection};
 pub use config::{BatchSection, Config, ConsumerSection, Rule};
 pub use error::Error;
 #[doc(hidden)]

@@ -3,7 +3,7 @@
 use broker::{FeatureWindow, caption::Verdict};
 use mllm::{
     Agreement, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens, Verified,
-    Window,
+    Window, runtime, tensorrt,
 };
 
 use crate::{Config, Error, Fault, Verifier, keyframe::Keyframes};
@@ -30,7 +30,13 @@ impl FullModel {
             provider: config.provider,
             threads: config.threads,
         };
-        let model = CaptionModel::load(&config.model, options)?;
+        let folder = config.model.as_ref().ok_or_else(|| {
+            Error::Config("there is no model: set `model` to a folder".to_owned())
+        })?;
+        if let Some(settings) = config.tensorrt.clone() {
+            tensorrt::configure(settings)?;
+        }
+        let model = CaptionModel::load(folder, options)?;
         let agreement = config.agreement(&model.config().name, model.config().agreement_margin)?;
         let encoder = &model.config().vision_encoder;
         let keyframes = (config.encoders.as_ref())
@@ -61,7 +67,7 @@ impl Verifier for FullModel {
     }
 
     fn provider(&self) -> String {
-        self.model.provider().to_string()
+        runtime::providers()
     }
 
     fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {

@@ -19,13 +19,14 @@ use broker::{
     done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
-    status,
+    status, subjects,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use crate::{
-    Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge, turns::Turns,
+    ChatModel, Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge,
+    turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.
@@ -56,6 +57,9 @@ pub struct Summary {
 /// The configuration cannot be used, the broker is not there or refuses, or the model cannot be
 /// loaded or its thread ends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+    if let Some(server) = config.server.clone() {
+        return run_with(config, move || ChatModel::open(&server), shutdown).await;
+    }
     let model = config.clone();
     run_with(config, move || FullModel::load(&model), shutdown).await
 }
@@ -121,7 +125,7 @@ async fn start<V: Verifier>(
     let consumer = config.check()?;
     let connection = Connection::open(&config.nats, AtStart::Fail).await?;
     let deliverer = Arc::new(Deliverer::new(connection, config.streams));
-    let judge = Judge::start(load, config.batch.batching()).await?;
+    let judge = Judge::start(load, config.batching()).await?;
     let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
     let done = Done::open(deliverer.connection().clone(), &config.streams).await?;
     Ok((deliverer, judge, consumer, done))
@@ -157,6 +161,10 @@ impl Worker {
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
         };
+        // Its caption would go to that rig.
+        if let Err(error) = subjects::speaks_for(&delivery.subject, window.id.rig.as_str()) {
+            return Outcome::Dead(error.to_string());
+        }
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
         if self.has_last_word(&window.id, &delivery).await {
@@ -269,6 +277,7 @@ impl Worker {
                 status.confirmed_ms = pace.confirmed_ms;
                 status.corrected_ms = pace.corrected_ms;
                 status.captioned_ms = pace.captioned_ms;
+                status.server = self.judge.server.as_ref().map(|server| server.now());
                 status.clone()
             };
             if let Err(error) = status::publish_cloud(connection, &status).await {

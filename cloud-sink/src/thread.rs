@@ -12,7 +12,7 @@ use std::{
 use broker::{FeatureWindow, caption::Verdict};
 use tokio::sync::oneshot;
 
-use crate::{Error, Fault, Verifier};
+use crate::{Counters, Error, Fault, Verifier};
 
 /// A window and the verdict on it.
 type Answer = (FeatureWindow, Result<Option<Verdict>, Fault>);
@@ -37,6 +37,7 @@ struct Request {
 pub(crate) struct Judge {
     pub model: String,
     pub provider: String,
+    pub server: Option<Arc<Counters>>,
     requests: mpsc::Sender<Request>,
     waiting: Arc<AtomicUsize>,
 }
@@ -61,7 +62,11 @@ impl Judge {
                 Ok(verifier) => verifier,
                 Err(error) => return drop(loaded.send(Err(error))),
             };
-            let about = (verifier.model().to_owned(), verifier.provider());
+            let about = (
+                verifier.model().to_owned(),
+                verifier.provider(),
+                verifier.server(),
+            );
             if loaded.send(Ok(about)).is_err() {
                 return;
             }
@@ -81,12 +86,13 @@ impl Judge {
             .name("msao-model".to_owned())
             .spawn(work)
             .map_err(|error| ended(format!("did not start ({error})")))?;
-        let (model, provider) = ready
+        let (model, provider, server) = ready
             .await
             .map_err(|_| ended("panicked while loading".to_owned()))??;
         Ok(Self {
             model,
             provider,
+            server,
             requests,
             waiting,
         })

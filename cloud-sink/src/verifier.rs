@@ -1,6 +1,10 @@
 //! What judges a window.
 
+use std::{fmt, sync::Arc};
+
 use broker::{FeatureWindow, caption::Verdict};
+
+use crate::Counters;
 
 /// Why a window was not judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,13 +15,25 @@ pub enum Fault {
     Passing(String),
 }
 
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Hopeless(reason) | Self::Passing(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
 /// Judges windows, on a thread of its own.
 pub trait Verifier: Send + 'static {
     /// The model's name and version, as reported with captions.
     fn model(&self) -> &str;
 
-    /// What runs it, such as `cpu` or `cuda`.
+    /// What runs it, such as `cpu` or `cuda`, several with commas; `server` if a server does.
     fn provider(&self) -> String;
+
+    /// What is counted of the server behind it, if there is one.
+    fn server(&self) -> Option<Arc<Counters>> {
+        None
+    }
 
     /// The verdict on the window's draft, or a caption if it has none. `None` if there is nothing
     /// in the window to be captioned.

@@ -283,7 +283,7 @@ async fn a_model_that_panics_ends_the_worker_with_an_error() {
 async fn what_is_missing_at_the_start_is_named() {
     let mut server = TestServer::start();
     let mut config = config(&server);
-    config.model = "/no/such/model".into();
+    config.model = Some("/no/such/model".into());
     // As a task of its own, as programs run it.
     let failed = tokio::spawn(run(config.clone(), pending())).await.unwrap();
     let error = failed.unwrap_err().to_string();

@@ -30,9 +30,9 @@ pub enum Error {
     },
     /// The execution provider asked for by name can't run this network.
     #[error(
-        "provider `{provider}` cannot run `{}`: {reason}; install the provider's libraries beside ONNX Runtime's, \
-         or choose `auto` or `cpu`",
-        path.display()
+        "provider `{provider}` cannot run `{}`: {reason}; {}, or choose `auto` or `cpu`",
+        path.display(),
+        provider.mend()
     )]
     Provider {
         /// The provider asked for.
@@ -41,6 +41,14 @@ pub enum Error {
         path: PathBuf,
         /// What ONNX Runtime said.
         reason: String,
+    },
+    /// A setting of [`TensorRt`](crate::TensorRt) that cannot be used.
+    #[error("tensorrt.{key} {problem}")]
+    TensorRt {
+        /// The setting.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A file of a model folder is missing, corrupt, or not what the rest of the folder needs.
     #[error("`{}`: {problem}; {mend}", path.display())]

@@ -7,7 +7,9 @@ use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorValueType, ValueType};
 
-use crate::{Error, Options, Provider, Result, runtime};
+use crate::runtime::{self, Open};
+use crate::tensorrt::Building;
+use crate::{Error, Options, Provider, Result};
 
 /// Named inputs of a run.
 pub(crate) type Inputs<'v> = Vec<(Cow<'v, str>, SessionInputValue<'v>)>;
@@ -60,6 +62,7 @@ pub(crate) struct Network {
     session: Session,
     path: PathBuf,
     provider: Provider,
+    _open: Open,
 }
 
 impl Network {
@@ -83,6 +86,7 @@ impl Network {
             session,
             path: path.to_path_buf(),
             provider,
+            _open: Open::new(path, provider),
         })
     }
 
@@ -106,9 +110,11 @@ impl Network {
     /// Runs the network.
     pub(crate) fn run(&mut self, inputs: Inputs<'_>) -> Result<SessionOutputs<'_>> {
         let path = &self.path;
-        self.session
-            .run(inputs)
-            .map_err(|error| failed(path, error.to_string()))
+        let building = building(path, self.provider);
+        let outputs =
+            (self.session.run(inputs)).map_err(|error| failed(path, error.to_string()))?;
+        building.into_iter().for_each(Building::done);
+        Ok(outputs)
     }
 
     /// Runs the network. The outputs `kept` stay in the memory of what runs it, for a later run to read them there; those
@@ -140,7 +146,9 @@ impl Network {
         for &name in read {
             binding.bind_output_to_device(name, &host).map_err(bad)?;
         }
+        let building = building(path, self.provider);
         let mut outputs = self.session.run_binding(&binding).map_err(bad)?;
+        building.into_iter().for_each(Building::done);
         let mut take = |name: &str| {
             let value = outputs.remove(name);
             value.ok_or_else(|| failed(path, format!("gave no `{name}`")))
@@ -157,6 +165,11 @@ impl Network {
         let value = self.run(inputs)?.remove(output);
         value.ok_or_else(|| failed(&self.path, format!("gave no `{output}`")))
     }
+}
+
+/// A run on TensorRT, which may build an engine.
+fn building(path: &Path, provider: Provider) -> Option<Building<'_>> {
+    (provider == Provider::TensorRt).then(|| Building::at_run(path))
 }
 
 /// A run's failure.

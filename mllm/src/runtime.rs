@@ -12,6 +12,7 @@ use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::tensorrt::{self, Building};
 use crate::{Error, Result};
 
 /// Environment variable holding the path of ONNX Runtime's shared library.
@@ -93,7 +94,9 @@ fn log(_: LogLevel, category: &str, _: &str, location: &str, message: &str) {
 }
 
 /// What runs a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
     /// The first of TensorRT, CUDA and CPU that works; the log says which.
@@ -105,6 +108,23 @@ pub enum Provider {
     Cuda,
     /// An NVIDIA GPU by TensorRT; what TensorRT can't run goes to CUDA.
     TensorRt,
+}
+
+impl Provider {
+    /// What must be installed for it.
+    pub(crate) fn mend(self) -> &'static str {
+        match self {
+            Self::Auto | Self::Cpu => "restore ONNX Runtime (`make setup` fetches it)",
+            Self::Cuda => {
+                "set ORT_DYLIB_PATH to the libonnxruntime.so of onnxruntime-gpu, with libonnxruntime_providers_cuda.so beside it, \
+                 and LD_LIBRARY_PATH to the folders of CUDA and cuDNN"
+            }
+            Self::TensorRt => {
+                "set ORT_DYLIB_PATH to the libonnxruntime.so of onnxruntime-gpu, with libonnxruntime_providers_tensorrt.so beside it, \
+                 and LD_LIBRARY_PATH to the folders of TensorRT 10 (libnvinfer.so.10), CUDA and cuDNN"
+            }
+        }
+    }
 }
 
 impl fmt::Display for Provider {
@@ -189,10 +209,10 @@ pub(crate) fn open(path: &Path, options: Options) -> Result<(Session, Provider)>
 }
 
 fn open_on(runtime: &Runtime, path: &Path, provider: Provider, threads: usize) -> Result<Session> {
-    let unavailable = |reason: String| Error::Provider {
+    let unavailable = |said: String| Error::Provider {
         provider,
         path: path.to_path_buf(),
-        reason,
+        reason: reason(&said).to_owned(),
     };
     // TF32 rounds products to 10 bits, and then one batched pass and single steps no longer choose alike.
     let cuda = || ep::CUDA::default().with_tf32(false).build();
@@ -200,17 +220,16 @@ fn open_on(runtime: &Runtime, path: &Path, provider: Provider, threads: usize) -
         Provider::Auto | Provider::Cpu => vec![],
         Provider::Cuda => vec![cuda().error_on_failure()],
         Provider::TensorRt => {
-            vec![ep::TensorRT::default().build().error_on_failure(), cuda()]
+            let tensorrt = tensorrt::provider(path)?;
+            vec![tensorrt.build().error_on_failure(), cuda()]
         }
     };
     let mut builder = builder(runtime, threads)
         .map_err(|error| unavailable(error.to_string()))?
         .with_execution_providers(providers)
         .map_err(|error| unavailable(error.to_string()))?;
-    if provider == Provider::TensorRt {
-        tracing::info!(network = %path.display(), "building TensorRT engines, which can take minutes");
-    }
-    builder
+    let building = (provider == Provider::TensorRt).then(|| Building::at_load(path));
+    let session = builder
         .commit_from_file(path)
         .map_err(|error| match provider {
             Provider::Auto | Provider::Cpu => {
@@ -223,7 +242,67 @@ fn open_on(runtime: &Runtime, path: &Path, provider: Provider, threads: usize) -
                     Err(corrupt) => corrupt,
                 }
             }
-        })
+        })?;
+    building.into_iter().for_each(Building::done);
+    Ok(session)
+}
+
+/// A network that is open in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Its file.
+    pub network: PathBuf,
+    /// What runs it: never [`Provider::Auto`].
+    pub provider: Provider,
+}
+
+static RUNNING: Mutex<Vec<(u64, Running)>> = Mutex::new(Vec::new());
+
+/// The networks that are open in this process, in the order in which they were opened.
+pub fn running() -> Vec<Running> {
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    running.iter().map(|(_, running)| running.clone()).collect()
+}
+
+/// What runs the networks of this process: one provider, or several with commas, GPUs first; `none` if no network is open.
+pub fn providers() -> String {
+    let mut found: Vec<Provider> = running().iter().map(|running| running.provider).collect();
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.dedup();
+    let names: Vec<String> = found.iter().map(Provider::to_string).collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+/// Keeps a network among those that are [`running`].
+#[derive(Debug)]
+pub(crate) struct Open(u64);
+
+impl Open {
+    pub fn new(network: &Path, provider: Provider) -> Self {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = running.last().map_or(0, |(id, _)| id + 1);
+        let network = network.to_path_buf();
+        running.push((id, Running { network, provider }));
+        Self(id)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|(id, _)| *id != self.0);
+    }
+}
+
+/// The words of ONNX Runtime's error that tell why, without its place in the source and its code.
+fn reason(said: &str) -> &str {
+    let words = said
+        .rsplit_once(" : FAIL : ")
+        .map_or(said, |(_, words)| words);
+    words.trim().trim_end_matches('.')
 }
 
 fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
@@ -236,6 +315,18 @@ fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_error_the_reason_is_left() {
+        let said = "/src/provider_bridge_ort.cc:2043 onnxruntime::Provider& Get() [ONNXRuntimeError] : 1 : FAIL : \
+                    Failed to load library /lib/libonnxruntime_providers_tensorrt.so with error: libnvinfer.so.10: cannot open shared object file\n";
+        let words = "Failed to load library /lib/libonnxruntime_providers_tensorrt.so with error: libnvinfer.so.10: cannot open shared object file";
+        assert_eq!(reason(said), words);
+        assert_eq!(
+            reason("CUDA is not enabled in this build."),
+            "CUDA is not enabled in this build"
+        );
+    }
 
     #[test]
     fn provider_names_round_trip() {
@@ -252,6 +343,8 @@ mod tests {
                 format!("\"{name}\"")
             );
         }
+        // `providers` goes by it.
+        assert!(Provider::Cpu < Provider::Cuda && Provider::Cuda < Provider::TensorRt);
         let error = "gpu".parse::<Provider>().unwrap_err();
         assert!(error.contains("`gpu`") && error.contains("tensorrt"));
     }

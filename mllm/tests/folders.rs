@@ -285,7 +285,10 @@ fn json_that_is_not_as_expected_is_named() {
 #[test]
 fn a_provider_that_is_not_there_is_an_error_by_name() {
     let folder = common::model("msao-edge");
-    for provider in [Provider::Cuda, Provider::TensorRt] {
+    for (provider, library) in [
+        (Provider::Cuda, "libonnxruntime_providers_cuda.so"),
+        (Provider::TensorRt, "libnvinfer.so.10"),
+    ] {
         let error = match CaptionModel::load(&folder, provider) {
             // On a machine that has it, it must be the one that runs.
             Ok(model) => {
@@ -301,6 +304,10 @@ fn a_provider_that_is_not_there_is_an_error_by_name() {
         let message = error.to_string();
         assert!(message.contains(&provider.to_string()), "{message}");
         assert!(message.contains("vision_projector.onnx"), "{message}");
+        assert!(
+            message.contains(library),
+            "the mend does not name {library}: {message}"
+        );
     }
     let model = CaptionModel::load(&folder, Provider::Auto).unwrap();
     assert_ne!(model.provider(), Provider::Auto, "it says which one runs");

@@ -31,5 +31,24 @@ fn a_missing_library_is_an_error_and_then_a_right_one_loads() {
     assert!(!runtime.build_info().is_empty());
     let again = runtime::init(Some(&text)).unwrap();
     assert_eq!(again.library(), common::library(), "what is loaded stays");
-    CaptionModel::load(&common::model("msao-edge"), mllm::Provider::Cpu).unwrap();
+    assert_eq!(
+        (runtime::running(), runtime::providers()),
+        (vec![], "none".to_owned())
+    );
+    let folder = common::model("msao-edge");
+    let model = CaptionModel::load(&folder, mllm::Provider::Cpu).unwrap();
+    let running = runtime::running();
+    assert!(
+        running
+            .iter()
+            .any(|running| running.network == folder.join("decoder_model_merged.onnx"))
+    );
+    assert!(
+        running
+            .iter()
+            .all(|running| running.provider == mllm::Provider::Cpu)
+    );
+    assert_eq!(runtime::providers(), "cpu");
+    drop(model);
+    assert_eq!(runtime::running(), []);
 }

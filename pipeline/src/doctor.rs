@@ -6,7 +6,7 @@ use std::process::Command;
 use anstyle::AnsiColor;
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use mllm::{CaptionModel, Provider};
+use mllm::{CaptionModel, Error, Provider, Trunk, runtime::providers};
 
 use crate::nats::Nats;
 use crate::{output, runtime};
@@ -27,6 +27,9 @@ pub struct Arguments {
     /// What is to run the models.
     #[arg(long, default_value_t = Provider::Auto)]
     provider: Provider,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     nats: Nats,
 }
@@ -39,15 +42,18 @@ type Check = (&'static str, Result<String>);
 /// # Errors
 /// Something is wrong: the program then exits with 1.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut faults = 0;
-    for (name, found) in checks(arguments)? {
+    let checks = checks(arguments)?;
+    let faults = checks.iter().filter(|(_, found)| found.is_err()).count();
+    if arguments.json {
+        output::line(report(&checks))?;
+    }
+    for (name, found) in checks.into_iter().filter(|_| !arguments.json) {
         match found {
             Ok(found) => {
                 let style = AnsiColor::Green.on_default();
                 output::line(format!("{style}ok   {style:#}  {name:<12} {found}"))?;
             }
             Err(error) => {
-                faults += 1;
                 let style = AnsiColor::Red.on_default();
                 output::line(format!("{style}fault{style:#}  {name:<12} {error:#}"))?;
             }
@@ -59,12 +65,26 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// The checks as JSON.
+fn report(checks: &[Check]) -> serde_json::Value {
+    let object = |(name, found): &Check| match found {
+        Ok(found) => serde_json::json!({ "name": name, "ok": true, "found": found }),
+        Err(error) => {
+            serde_json::json!({ "name": name, "ok": false, "fault": format!("{error:#}") })
+        }
+    };
+    let ok = checks.iter().all(|(_, found)| found.is_ok());
+    let checks: Vec<_> = checks.iter().map(object).collect();
+    serde_json::json!({ "ok": ok, "checks": checks })
+}
+
 fn checks(arguments: &Arguments) -> Result<Vec<Check>> {
     let provider = arguments.provider;
     let mut checks = vec![
         ("ONNX Runtime", onnx_runtime()),
         ("edge model", model(&arguments.edge_model, provider)),
         ("full model", model(&arguments.cloud_model, provider)),
+        ("provider", running(&arguments.edge_model, provider)),
     ];
     #[cfg(feature = "edge")]
     checks.push(("GStreamer", gstreamer()));
@@ -84,12 +104,22 @@ fn onnx_runtime() -> Result<String> {
 
 fn model(folder: &Path, provider: Provider) -> Result<String> {
     let model = CaptionModel::load(folder, provider)?;
-    Ok(format!(
-        "{} on {} ({})",
-        model.config().name,
-        model.provider(),
-        folder.display()
-    ))
+    let (name, provider) = (&model.config().name, providers());
+    Ok(format!("{name} on {provider} ({})", folder.display()))
+}
+
+/// What runs a network of the model in `folder`, and why nothing faster does.
+fn running(folder: &Path, asked: Provider) -> Result<String> {
+    let runs = Trunk::load(folder, asked)?.provider();
+    let mut found = runs.to_string();
+    for faster in [Provider::TensorRt, Provider::Cuda] {
+        let Err(Error::Provider { reason, .. }) = Trunk::load(folder, faster) else {
+            continue;
+        };
+        let reason = reason.lines().next().unwrap_or_default();
+        found += &format!("; not {faster}: {reason}");
+    }
+    Ok(found)
 }
 
 /// GStreamer, and the elements that decode and caption a file.

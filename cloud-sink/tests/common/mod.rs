@@ -1,6 +1,9 @@
 //! A fake model, windows, and what the broker holds.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod llama;
+pub mod scripted;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -197,4 +200,37 @@ pub fn runtime() {
         library.display()
     );
     mllm::runtime::init(Some(&library)).unwrap();
+}
+
+/// A window with a picture, and nothing else but `draft`.
+pub fn seen(seq: u64, jpeg: &[u8], draft: Option<&str>) -> FeatureWindow {
+    let report = |text: &str| DraftReport {
+        text: text.to_owned(),
+        token_ids: vec![1; text.split_whitespace().count()],
+        logprobs: vec![-0.1; text.split_whitespace().count()],
+        confidence: 0.9,
+        model: "draft-v1".to_owned(),
+    };
+    FeatureWindow {
+        draft: draft.map(report),
+        decision: if draft.is_some() {
+            Action::Verify
+        } else {
+            Action::Offload
+        },
+        tokens: vec![],
+        keyframe: Some(jpeg.to_vec()),
+        ..window(seq)
+    }
+}
+
+/// A picture of two colours, one above the other.
+pub fn jpeg(above: [u8; 3], below: [u8; 3]) -> Vec<u8> {
+    let picture = image::RgbImage::from_fn(96, 64, |_, y| {
+        image::Rgb(if y < 32 { above } else { below })
+    });
+    let mut jpeg = Vec::new();
+    let encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+    picture.write_with_encoder(encoder).unwrap();
+    jpeg
 }

@@ -59,6 +59,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .check_model()
         .with_context(|| arguments.config.display().to_string())?;
     mllm::runtime::init(None)?;
+    if let Some(settings) = config.tensorrt.clone() {
+        mllm::tensorrt::configure(settings)?;
+    }
     crate::gst_log::init()?;
     gstmsao::plugin_register_static().context("the plugin msao cannot be registered")?;
     let pipeline = build(&config, &line)?;

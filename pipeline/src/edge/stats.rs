@@ -55,8 +55,6 @@ impl Reader {
             .property::<Option<String>>("epoch")
             .and_then(|text| text.parse().ok())
             .context("the window element has not started")?;
-        let provider: Option<String> = stats(&window).get("provider").unwrap_or_default();
-        let provider = provider.context("the window element has not started")?;
         Ok(Self {
             window,
             offload: pipeline.by_name(launch::OFFLOAD),
@@ -72,7 +70,7 @@ impl Reader {
                     })
                 })
                 .collect::<Result<_>>()?,
-            status: Status::new(config.rig.clone(), epoch, provider),
+            status: Status::new(config.rig.clone(), epoch, mllm::runtime::providers()),
         })
     }
 
@@ -92,6 +90,7 @@ impl Reader {
         let (window, sink) = (stats(&self.window), stats(&self.sink));
         let status = &mut self.status;
         status.time = OffsetDateTime::now_utc();
+        status.provider = mllm::runtime::providers();
         status.streams.clear();
         (status.frames_in, status.frames_kept, status.hops_in) = (0, 0, 0);
         for counted in &self.streams {

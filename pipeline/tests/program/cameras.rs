@@ -98,6 +98,14 @@ async fn cameras_that_fail_leave_the_other_going_and_are_named() {
         assert_eq!(&stream.source, source);
     }
     assert_eq!(status.streams[0].problem, None);
+    // What runs, and not what was asked for.
+    let runs = status.provider.split(", ");
+    assert!(
+        runs.clone()
+            .all(|name| matches!(name, "tensorrt" | "cuda" | "cpu")),
+        "{}",
+        status.provider
+    );
     // They are all down, and it goes on.
     let before = (status.windows, status.streams[0].measured);
     while status.windows < before.0 + 3 || status.streams[0].measured < before.1 + 20 {

@@ -233,6 +233,7 @@ fn no_nats_server() {
             "ok     ONNX Runtime",
             "ok     edge model",
             "ok     full model",
+            "ok     provider",
             "fault  NATS",
             &url,
         ],

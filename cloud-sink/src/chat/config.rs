@@ -1,0 +1,224 @@
+//! The table `[server]`: an OpenAI-compatible server as the cloud's model.
+
+use std::time::Duration;
+
+use broker::{connect::Secret, limits};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use ureq::http::Uri;
+
+use crate::Error;
+
+/// An OpenAI-compatible server as the cloud's model.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// Base of its API, such as `http://127.0.0.1:8000/v1`.
+    pub url: String,
+    /// The name under which it has the model.
+    pub model: String,
+    /// Where its key is; left out: it asks for none.
+    pub api_key: Option<Secret>,
+    /// Seconds for an answer, from the connection to its last byte, 0.1 to 3600.
+    pub timeout_s: f64,
+    /// Further tries after one that may succeed another time, 0 to 10.
+    pub retries: usize,
+    /// Windows that it is asked about at once, 1 to 64.
+    pub concurrency: usize,
+    /// Tokens of an answer at most, 1 to 4096.
+    pub max_tokens: u32,
+    /// What it is asked of a picture; `{prompt}` stands for the window's prompt.
+    pub prompt: String,
+    /// What is added of a window with a draft, for which `{draft}` stands; empty: the draft is not shown.
+    pub draft: String,
+    /// How much alike the answer and the draft must be to confirm it, above 0 and at most 1; 1: the same words.
+    pub similarity: f64,
+    /// What it costs.
+    pub price: Price,
+    /// Further fields of each request, before those of the same name that it has anyway.
+    pub request: Map<String, Value>,
+}
+
+/// Price of a million tokens, in any currency; at least 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Price {
+    /// Of those that it reads.
+    pub input: f64,
+    /// Of those that it writes.
+    pub output: f64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            model: String::new(),
+            api_key: None,
+            timeout_s: 60.0,
+            retries: 3,
+            concurrency: 4,
+            max_tokens: 200,
+            prompt: "Look at the picture and do what is asked, in one short sentence and without any comment.\nAsked: {prompt}".to_owned(),
+            draft: "\nA first answer: {draft}\nIf the first answer is right, reply with OK alone. If it is not, reply with a better one.".to_owned(),
+            similarity: 1.0,
+            price: Price::default(),
+            request: Map::new(),
+        }
+    }
+}
+
+impl ServerSection {
+    /// # Errors
+    /// A value is missing or out of its range.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let fail = |reason: String| Err(Error::Config(format!("server.{reason}")));
+        let uri: Option<Uri> = self.url.parse().ok();
+        let base = uri.as_ref().filter(|uri| uri.host().is_some());
+        let Some(base) = base.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
+        else {
+            return fail(
+                "url is not a URL of http or https: set it to the base of the server's API, such as http://127.0.0.1:8000/v1"
+                    .to_owned(),
+            );
+        };
+        // Neither is repeated: there may be a key in it.
+        if base.authority().is_some_and(|a| a.as_str().contains('@')) || base.query().is_some() {
+            return fail(
+                "url holds a user or a query: name the key's place in server.api_key".to_owned(),
+            );
+        }
+        if base.path().ends_with("/chat/completions") {
+            return fail("url ends in /chat/completions: set it to what is before that".to_owned());
+        }
+        if !(1..=limits::SHORT_TEXT).contains(&self.model.len()) {
+            let most = limits::SHORT_TEXT;
+            return fail(format!(
+                "model is empty or longer than {most} bytes: set it to the model's name at the server"
+            ));
+        }
+        let numbers = [
+            ("timeout_s", self.timeout_s, 0.1, 3600.0),
+            ("retries", self.retries as f64, 0.0, 10.0),
+            ("concurrency", self.concurrency as f64, 1.0, 64.0),
+            ("max_tokens", f64::from(self.max_tokens), 1.0, 4096.0),
+            ("similarity", self.similarity, f64::MIN_POSITIVE, 1.0),
+            ("price.input", self.price.input, 0.0, 1e6),
+            ("price.output", self.price.output, 0.0, 1e6),
+        ];
+        for (name, value, least, most) in numbers {
+            if !(least..=most).contains(&value) {
+                return fail(match name {
+                    "similarity" => format!("{name} is {value}, not above 0 and at most 1"),
+                    _ => format!("{name} is {value}, not {least} to {most}"),
+                });
+            }
+        }
+        for (name, text) in [("prompt", &self.prompt), ("draft", &self.draft)] {
+            if text.len() > limits::TEXT {
+                let (bytes, most) = (text.len(), limits::TEXT);
+                return fail(format!(
+                    "{name} has {bytes} bytes, at most {most} are allowed"
+                ));
+            }
+        }
+        if !self.prompt.contains("{prompt}") {
+            return fail(
+                "prompt lacks {prompt}, which stands for what a window is asked".to_owned(),
+            );
+        }
+        if !(self.draft.is_empty() || self.draft.contains("{draft}")) {
+            return fail(
+                "draft lacks {draft}, which stands for the draft; leave it empty to show none"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The URL of one of its functions.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}/{path}", self.url.trim_end_matches('/'))
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.timeout_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = "url = 'http://localhost:8000/v1/'\nmodel = 'm'";
+
+    #[test]
+    fn a_short_table_is_enough_and_a_full_one_is_read() {
+        let short: ServerSection = toml::from_str(SHORT).unwrap();
+        short.check().unwrap();
+        assert_eq!(short.at("models"), "http://localhost:8000/v1/models");
+        let full = r#"
+            url = "https://models.example/v1"
+            model = "large"
+            api_key = "env:KEY"
+            timeout_s = 5
+            retries = 0
+            concurrency = 8
+            max_tokens = 50
+            prompt = "{prompt}"
+            draft = ""
+            similarity = 0.8
+            price = { input = 0.15, output = 0.6 }
+            request = { temperature = 0.2, chat_template_kwargs = { enable_thinking = false } }
+        "#;
+        let full: ServerSection = toml::from_str(full).unwrap();
+        full.check().unwrap();
+        assert_eq!(full.api_key, Some(Secret::Env("KEY".to_owned())));
+        assert_eq!(full.request["temperature"], 0.2);
+        assert_eq!(
+            full.request["chat_template_kwargs"]["enable_thinking"],
+            false
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            ("url = ''", "not a URL"),
+            ("url = 'ftp://host/v1'", "not a URL"),
+            ("url = 'localhost'", "not a URL"),
+            ("url = 'http://me:hunter2@host/v1'", "server.api_key"),
+            ("url = 'http://host/v1?key=hunter2'", "server.api_key"),
+            ("url = 'http://host/v1/chat/completions'", "before that"),
+            ("model = ''", "server.model"),
+            ("timeout_s = 0", "server.timeout_s"),
+            ("timeout_s = nan", "server.timeout_s"),
+            ("retries = 11", "server.retries is 11"),
+            ("concurrency = 0", "server.concurrency is 0"),
+            ("max_tokens = 0", "server.max_tokens is 0"),
+            ("similarity = 0", "above 0"),
+            ("price = { input = -1 }", "server.price.input is -1"),
+            ("prompt = 'describe'", "{prompt}"),
+            ("draft = 'is it right?'", "{draft}"),
+        ] {
+            let key = text.split(' ').next().unwrap();
+            let rest: Vec<&str> = SHORT
+                .lines()
+                .filter(|line| !line.starts_with(key))
+                .collect();
+            let text = format!("{text}\n{}", rest.join("\n"));
+            let server: ServerSection = toml::from_str(&text).unwrap();
+            let error = server.check().unwrap_err().to_string();
+            assert!(
+                error.contains(word) && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        let plain = toml::from_str::<ServerSection>(&format!("{SHORT}\napi_key = 'sk-hunter2'"));
+        let error = plain.unwrap_err().message().to_owned();
+        assert!(
+            error.contains("env:NAME") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+}

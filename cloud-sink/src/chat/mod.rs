@@ -1,0 +1,188 @@
+//! An OpenAI-compatible server as the verifier: it sees a window's keyframe, and is shown the draft.
+
+mod client;
+mod config;
+mod message;
+mod rule;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use broker::{FeatureWindow, caption::Verdict, status::ServerUse};
+
+pub use config::{Price, ServerSection};
+
+use crate::{Error, Fault, Verifier};
+use client::Client;
+use message::Answer;
+
+/// What was asked of a server and what came of it, counted while it is asked.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: AtomicU64,
+    retries: AtomicU64,
+    failures: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    price: Price,
+}
+
+impl Counters {
+    /// What is counted by now.
+    pub fn now(&self) -> ServerUse {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (input_tokens, output_tokens) = (of(&self.input_tokens), of(&self.output_tokens));
+        let Price { input, output } = self.price;
+        ServerUse {
+            requests: of(&self.requests),
+            retries: of(&self.retries),
+            failures: of(&self.failures),
+            input_tokens,
+            output_tokens,
+            cost: (input_tokens as f64 * input + output_tokens as f64 * output) / 1e6,
+        }
+    }
+}
+
+/// A model behind a server.
+#[derive(Debug)]
+pub struct ChatModel {
+    server: ServerSection,
+    client: Client,
+    counters: Arc<Counters>,
+}
+
+impl ChatModel {
+    /// Asks `server` which models it has: that it is there and takes the key. Blocks.
+    ///
+    /// # Errors
+    /// The configuration cannot be used, or the server is not reached or refuses the key.
+    pub fn open(server: &ServerSection) -> Result<Self, Error> {
+        server.check()?;
+        let client = Client::new(server)?;
+        let price = server.price;
+        let counters = Arc::new(Counters {
+            price,
+            ..Counters::default()
+        });
+        match client.models()? {
+            Some(models) if !models.contains(&server.model) => {
+                let (model, url, first) = (&server.model, &server.url, models.first());
+                tracing::warn!(
+                    model,
+                    url,
+                    ?first,
+                    "the server has a list of models, and this one is not on it"
+                );
+            }
+            _ => {}
+        }
+        Ok(Self {
+            server: server.clone(),
+            client,
+            counters,
+        })
+    }
+
+    fn ask(&self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
+        let Some(jpeg) = &window.keyframe else {
+            return if window.tokens.is_empty() {
+                Ok(None)
+            } else {
+                Err(Fault::Hopeless(format!(
+                    "it holds no keyframe, and the model server {} sees pictures alone: set `payload = \"keyframes\"` in the edge's configuration",
+                    self.server.url
+                )))
+            };
+        };
+        let request = message::request(&self.server, window, jpeg);
+        let counters = &self.counters;
+        let read = |body: &[u8]| {
+            let (answer, usage) = message::answer(body);
+            if let Some(usage) = usage {
+                counters
+                    .input_tokens
+                    .fetch_add(usage.prompt_tokens.into(), Ordering::Relaxed);
+                counters
+                    .output_tokens
+                    .fetch_add(usage.completion_tokens.into(), Ordering::Relaxed);
+            }
+            answer
+        };
+        let answer = self
+            .client
+            .post("chat/completions", &request, counters, read);
+        let answer = answer.map_err(|failure| failure.fault)?;
+        Ok(Some(self.verdict(window, answer)))
+    }
+
+    fn verdict(&self, window: &FeatureWindow, answer: Answer) -> Verdict {
+        let ServerSection {
+            similarity,
+            model,
+            draft: shown,
+            ..
+        } = &self.server;
+        let draft = window.draft.as_ref();
+        let confirmed = draft.filter(|draft| {
+            rule::confirms(&answer.text, &draft.text, !shown.is_empty(), *similarity)
+        });
+        let words = answer.text.split_whitespace().count() as u32;
+        let written = answer.usage.map_or(words, |usage| usage.completion_tokens);
+        let tokens = confirmed.map_or(written, |draft| draft.token_ids.len() as u32);
+        Verdict {
+            confirmed: confirmed.is_some(),
+            tokens,
+            confidence: answer.confidence.unwrap_or(0.0),
+            accepted_tokens: draft.map(|_| if confirmed.is_some() { tokens } else { 0 }),
+            text: confirmed.map_or(answer.text, |draft| draft.text.clone()),
+            model: model.clone(),
+        }
+    }
+}
+
+impl Verifier for ChatModel {
+    fn model(&self) -> &str {
+        &self.server.model
+    }
+
+    fn provider(&self) -> String {
+        "server".to_owned()
+    }
+
+    fn server(&self) -> Option<Arc<Counters>> {
+        Some(Arc::clone(&self.counters))
+    }
+
+    fn verify(&mut self, window: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
+        self.ask(window)
+    }
+
+    fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+        let this = &*self;
+        let mut verdicts = Vec::with_capacity(windows.len());
+        for together in windows.chunks(self.server.concurrency) {
+            thread::scope(|scope| {
+                let asked: Vec<_> = (together.iter())
+                    .map(|window| scope.spawn(move || this.ask(window)))
+                    .collect();
+                let panicked = || {
+                    Err(Fault::Passing(
+                        "the thread that asked the server panicked".to_owned(),
+                    ))
+                };
+                verdicts.extend(
+                    asked
+                        .into_iter()
+                        .map(|asked| asked.join().unwrap_or_else(|_| panicked())),
+                );
+            });
+        }
+        verdicts
+    }
+}
