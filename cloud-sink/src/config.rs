@@ -101,8 +101,6 @@ impl Default for BatchSection {
     }
 }
 
-impl BatchSection {}
-
 fn one() -> usize {
     1
 }
@@ -186,69 +184,8 @@ impl Config {
             ack_wait: seconds(ack_wait_s),
             max_deliver: *max_deliver,
             backoff: backoff_s.iter().map(seconds).collect(),
-            at_once: self.in_hand(),
+            at_once: self.consumer.in_hand.unwrap_or_else(|| self.in_hand()),
             grace: seconds(grace_s),
-        })
-    }
-
-    fn check_server(&self) -> Result<(), Error> {
-        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
-        let Some(server) = &self.server else {
-            return match &self.model {
-                Some(_) => Ok(()),
-                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
-            };
-        };
-        if self.model.is_some() {
-            return fail("there are both `model` and [server]: leave one out");
-        }
-        let default = Self::new("");
-        let untouched =
-            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
-                && (self.provider, self.threads) == (default.provider, default.threads)
-                && (self.agreement, self.batch) == (default.agreement, default.batch);
-        if !untouched {
-            return fail(
-                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
-            );
-        }
-        server.check()
-    }
-
-    /// Which windows are judged together.
-    pub(crate) fn batching(&self) -> Batching {
-        match &self.server {
-            // What waits is asked at once; there is nothing to be gained by waiting for more.
-            Some(server) => Batching {
-                max: server.concurrency,
-                wait: Duration::ZERO,
-            },
-            None => Batching {
-                max: self.batch.max,
-                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
-            },
-        }
-    }
-
-    fn check_tensorrt(&self) -> Result<(), Error> {
-        let Some(tensorrt) = &self.tensorrt else {
-            return Ok(());
-        };
-        if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
-            let provider = self.provider;
-            return Err(Error::Config(format!(
-                "there is [tensorrt], but provider is `{provider}`: leave one out"
-            )));
-        }
-        Ok(tensorrt.check()?)
-    }
-
-    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
-    fn in_hand(&self) -> usize {
-        let in_hand = self.consumer.in_hand;
-        in_hand.unwrap_or_else(|| match self.batching().max {
-            1 => 1,
-            most => 2 * most,
         })
     }
 
@@ -268,8 +205,16 @@ impl Config {
             "margin",
             "margin is not above 0 and at most 1",
         );
-        faults.take("server", self.check_server());
-        faults.take("tensorrt", self.check_tensorrt());
+        self.check_server(&mut faults);
+        if let Some(tensorrt) = &self.tensorrt {
+            let provider = self.provider;
+            faults.ensure(
+                matches!(provider, Provider::Auto | Provider::TensorRt),
+                "tensorrt",
+                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
+            );
+            faults.take("tensorrt", tensorrt.check());
+        }
         faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
         faults.range("batch.max", Some(self.batch.max), 1..=64, "");
         let wait = self.batch.wait_ms;
@@ -322,15 +267,64 @@ impl Config {
     /// # Errors
     /// A folder is no model's, or the agreement needs a factor that the model does not have.
     pub fn check_model(&self) -> Result<(), Error> {
-        let Some(model) = &self.model else {
-            return Ok(());
-        };
-        let model = mllm::Config::load(model)?;
-        self.agreement(&model.name, model.agreement_margin)?;
+        if let Some(folder) = &self.model {
+            let model = mllm::Config::load(folder)?;
+            self.agreement(&model.name, model.agreement_margin)?;
+        }
         if let Some(folder) = &self.encoders {
             mllm::Config::load(folder)?;
         }
         Ok(())
+    }
+
+    fn check_server(&self, faults: &mut Faults) {
+        let Some(server) = &self.server else {
+            faults.ensure(
+                self.model.is_some(),
+                "model",
+                "there is no model: set `model` to a folder, or add a table [server]",
+            );
+            return;
+        };
+        faults.ensure(
+            self.model.is_none(),
+            "model",
+            "there are both `model` and [server]: leave one out",
+        );
+        let default = Self::new("");
+        let untouched =
+            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
+                && (self.provider, self.threads) == (default.provider, default.threads)
+                && (self.agreement, self.batch) == (default.agreement, default.batch);
+        faults.ensure(
+            untouched,
+            "server",
+            "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+        );
+        server.check(faults);
+    }
+
+    /// Which windows are judged together.
+    pub(crate) fn batching(&self) -> Batching {
+        match &self.server {
+            // What waits is asked at once; there is nothing to be gained by waiting for more.
+            Some(server) => Batching {
+                max: server.concurrency,
+                wait: Duration::ZERO,
+            },
+            None => Batching {
+                max: self.batch.max,
+                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
+            },
+        }
+    }
+
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        match self.batching().max {
+            1 => 1,
+            most => 2 * most,
+        }
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
