@@ -36,7 +36,11 @@ def networks(family, pictures, folder: Path, tolerance: float = 1e-3) -> None:
             embeds[mask] = vision.run(None, feeds)[0].reshape(-1, embeds.shape[-1])
         feeds = {"inputs_embeds": embeds, "attention_mask": tensors["attention_mask"].numpy(),
                  "position_ids": tensors["position_ids"].numpy()}
-        for wanted in decoder.get_inputs()[3:]:
+        if family.keeps_logits:
+            feeds["num_logits_to_keep"] = np.array(1)
+        for wanted in decoder.get_inputs():
+            if not wanted.name.startswith("past_key_values."):
+                continue
             feeds[wanted.name] = np.zeros([len(case), wanted.shape[1], 0, wanted.shape[3]], np.float32)
         logits = decoder.run(["logits"], feeds)[0][:, -1]
         worst = float(np.abs(logits - tensors["logits"][:, 0].numpy()).max())

@@ -4,6 +4,10 @@ import torch
 from torch import nn
 
 
+# What is added to the weight of a position that is not looked at: 0 after the softmax, and within f16.
+UNSEEN = -1e4
+
+
 class Embeddings(nn.Module):
     def __init__(self, table: nn.Embedding):
         super().__init__()
@@ -19,17 +23,21 @@ def half_turned(x):
 
 
 class Decoder(nn.Module):
-    """`model` is a text model of transformers (Llama or Qwen2-VL), `sections` the parts of M-RoPE, if it is used."""
+    """`model` is a text model of transformers (Llama or Qwen2-VL), `sections` the parts of M-RoPE, if it is used.
 
-    def __init__(self, model, head: nn.Linear, sections: list[int] | None):
+    With `keeps` it is told, as newer exports are, of how many last positions logits are wanted; 0 is all.
+    """
+
+    def __init__(self, model, head: nn.Linear, sections: list[int] | None, keeps: bool):
         super().__init__()
         config = model.config
         self.layers, self.norm, self.head = model.layers, model.norm, head
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.sections = sections
+        self.sections, self.keeps = sections, keeps
         powers = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
-        self.register_buffer("frequencies", 1.0 / config.rope_theta**powers)
+        # Not a buffer: f16 is too coarse for angles.
+        self.frequencies = 1.0 / config.rope_theta**powers
 
     def turns(self, position_ids):
         """cos and sin, [batch, 1, length, head_dim]."""
@@ -41,14 +49,15 @@ class Decoder(nn.Module):
         angles = torch.cat([angles, angles], -1)[:, None]
         return angles.cos(), angles.sin()
 
-    def forward(self, inputs_embeds, attention_mask, position_ids, *past):
+    def forward(self, inputs_embeds, attention_mask, position_ids, *rest):
+        kept, past = (rest[0], rest[1:]) if self.keeps else (0, rest)
         batch, length, _ = inputs_embeds.shape
         before = past[0].shape[2]
         keys = torch.arange(before + length)
         queries = torch.arange(length) + before
         seen = (keys[None, :] <= queries[:, None])[None] & (attention_mask[:, None, :] > 0)
-        bias = torch.where(seen, 0.0, torch.finfo(torch.float32).min)[:, None]
-        cos, sin = self.turns(position_ids)
+        bias = (~seen)[:, None].to(inputs_embeds.dtype) * UNSEEN
+        cos, sin = (part.to(inputs_embeds.dtype) for part in self.turns(position_ids))
 
         x, present = inputs_embeds, []
         for index, layer in enumerate(self.layers):
@@ -68,4 +77,5 @@ class Decoder(nn.Module):
             mixed = weights.softmax(-1) @ wide_value
             x = x + attention.o_proj(mixed.transpose(1, 2).reshape(batch, length, self.heads * self.head_dim))
             x = x + layer.mlp(layer.post_attention_layernorm(x))
+        x = x[:, -kept:] if self.keeps else x
         return self.head(self.norm(x)), *present

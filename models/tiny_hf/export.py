@@ -1,27 +1,31 @@
 """Networks to files: f32, f16 and 8-bit."""
 
+import copy
 import logging
 from pathlib import Path
 
 import onnx
 import torch
-from onnxconverter_common.float16 import convert_float_to_float16
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 CACHE_AXES = {0: "batch_size", 2: "sequence_length"}
 
 
 def write(module, example, path: Path, inputs, outputs, axes) -> None:
-    with torch.no_grad():
-        torch.onnx.export(
-            module.eval(), example, str(path), input_names=inputs, output_names=outputs, dynamic_axes=axes,
-            opset_version=17, dynamo=False,
-        )
-    model = onnx.load(path)
-    for node in model.graph.node:
-        node.doc_string = ""
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
+    """The network in f32, and beside it in f16, inputs and outputs too."""
+    half = [part.half() if part.is_floating_point() else part for part in example]
+    path16 = path.with_stem(f"{path.stem}_fp16")
+    for path, module, example in ((path, module, example), (path16, copy.deepcopy(module).half(), tuple(half))):
+        with torch.no_grad():
+            torch.onnx.export(
+                module.eval(), example, str(path), input_names=inputs, output_names=outputs, dynamic_axes=axes,
+                opset_version=17, dynamo=False,
+            )
+        model = onnx.load(path)
+        for node in model.graph.node:
+            node.doc_string = ""
+        onnx.checker.check_model(model)
+        onnx.save(model, path)
 
 
 def networks(family, folder: Path) -> None:
@@ -44,9 +48,13 @@ def networks(family, folder: Path) -> None:
     position_axes = axes
     if family.name == "qwen2vl":
         positions, position_axes = positions.expand(3, -1, -1), {1: "batch_size", 2: "sequence_length"}
-    example = (torch.randn(batch, length, config.hidden_size), torch.ones(batch, past + length, dtype=torch.long),
-               positions, *cache)
-    inputs = ["inputs_embeds", "attention_mask", "position_ids"] + [f"past_key_values.{name}" for name in names]
+    example = [torch.randn(batch, length, config.hidden_size), torch.ones(batch, past + length, dtype=torch.long),
+               positions]
+    inputs = ["inputs_embeds", "attention_mask", "position_ids"]
+    if family.keeps_logits:
+        example.append(torch.tensor(2))
+        inputs.append("num_logits_to_keep")
+    example, inputs = (*example, *cache), inputs + [f"past_key_values.{name}" for name in names]
     outputs = ["logits"] + [f"present.{name}" for name in names]
     write(decoder, example, folder / "decoder_model_merged.onnx", inputs, outputs, {
         "inputs_embeds": axes, "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
@@ -55,11 +63,6 @@ def networks(family, folder: Path) -> None:
         **{f"present.{name}": {0: "batch_size", 2: "total_sequence_length"} for name in names},
     })
     logging.disable(logging.WARNING)
-    for name in ("vision_encoder", "embed_tokens", "decoder_model_merged"):
-        whole = folder / f"{name}.onnx"
-        # Inputs and outputs, too, are f16.
-        onnx.save(convert_float_to_float16(onnx.load(whole), disable_shape_infer=False), folder / f"{name}_fp16.onnx")
-    # The others have nothing that is multiplied in 8 bits.
     quantize_dynamic(folder / "decoder_model_merged.onnx", folder / "decoder_model_merged_int8.onnx",
                      weight_type=QuantType.QInt8)
     logging.disable(logging.NOTSET)

@@ -54,7 +54,7 @@ class Smolvlm:
     end = "<end_of_utterance>"
     # A piece that the model writes soon in one of the test's answers: some answers must end before others.
     also_end = 198
-    picture = "<image>"
+    keeps_logits = False
     vision_inputs = ["pixel_values", "pixel_attention_mask"]
     vision_axes = {
         "pixel_values": {0: "batch_size", 1: "num_images"},
@@ -95,7 +95,7 @@ class Smolvlm:
     def networks(self):
         inner = self.model.model
         return TileEncoder(inner), Embeddings(inner.text_model.embed_tokens), Decoder(
-            inner.text_model, self.model.lm_head, None
+            inner.text_model, self.model.lm_head, None, self.keeps_logits
         )
 
     def vision_example(self):
@@ -111,7 +111,8 @@ class Smolvlm:
 
 class Qwen2vl:
     name, patch = "qwen2vl", 8
-    end, also_end, picture = "<|im_end|>", 44, "<|image_pad|>"
+    end, also_end = "<|im_end|>", 44
+    keeps_logits = True
     vision_inputs = ["pixel_values", "image_grid_thw"]
     vision_axes = {
         "pixel_values": {0: "num_patches"},
@@ -154,7 +155,7 @@ class Qwen2vl:
     def networks(self):
         inner = self.model.model
         return PatchEncoder(inner.visual), Embeddings(inner.language_model.embed_tokens), Decoder(
-            inner.language_model, self.model.lm_head, [2, 1, 1]
+            inner.language_model, self.model.lm_head, [2, 1, 1], self.keeps_logits
         )
 
     def vision_example(self):

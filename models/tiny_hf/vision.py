@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .decoder import UNSEEN
+
 
 class TileEncoder(nn.Module):
     """Idefics3: every tile alone, pixel shuffle and projection inside."""
@@ -28,7 +30,7 @@ class TileEncoder(nn.Module):
         embeddings = self.tower.embeddings
         x = embeddings.patch_embedding(pixels).flatten(2).transpose(1, 2)
         x = x + embeddings.position_embedding(positions)
-        bias = torch.where(seen.flatten(1), 0.0, torch.finfo(torch.float32).min)[:, None, None]
+        bias = (~seen.flatten(1))[:, None, None].to(x.dtype) * UNSEEN
         for layer in self.tower.encoder.layers:
             x = x + attend(layer.self_attn, layer.layer_norm1(x), bias)
             x = x + layer.mlp(layer.layer_norm2(x))
@@ -53,7 +55,7 @@ class PatchEncoder(nn.Module):
         self.tower, self.merge = tower, tower.spatial_merge_size
         head_dim = tower.config.embed_dim // tower.config.num_heads
         powers = torch.arange(0, head_dim // 2, 2, dtype=torch.float32) / (head_dim // 2)
-        self.register_buffer("frequencies", 1.0 / 10000.0**powers)
+        self.frequencies = 1.0 / 10000.0**powers
 
     def forward(self, pixel_values, image_grid_thw):
         frames = image_grid_thw[:, 1] * image_grid_thw[:, 2]
@@ -72,9 +74,9 @@ class PatchEncoder(nn.Module):
 
         angles = torch.cat([p[:, None].to(torch.float32) * self.frequencies for p in (row, column)], -1)
         angles = torch.cat([angles, angles], -1)[:, None]
-        cos, sin = angles.cos(), angles.sin()
+        cos, sin = angles.cos().to(pixel_values.dtype), angles.sin().to(pixel_values.dtype)
         alike = (picture[:, None] == picture[None]) & (frame[:, None] == frame[None])
-        bias = torch.where(alike, 0.0, torch.finfo(torch.float32).min)
+        bias = (~alike).to(pixel_values.dtype) * UNSEEN
 
         embed = self.tower.patch_embed
         x = pixel_values @ embed.proj.weight.flatten(1).t()

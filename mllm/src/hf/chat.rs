@@ -1,0 +1,536 @@
+//! A model that answers questions about pictures.
+
+use std::fmt;
+use std::path::Path;
+
+use ndarray::{Array2, ArrayD, IxDyn};
+use tokenizers::Tokenizer;
+
+use super::config::{Architecture, Model};
+use super::networks::{Networks, Places};
+use super::picture::{Layout, Seen, rgb};
+use super::qwen2_vl::Patcher;
+use super::sequences::{Prefix, Reading, Readings};
+use super::smolvlm::Tiler;
+use super::template::Template;
+use super::variant::Variants;
+use crate::caption::{Caption, Verified};
+use crate::config::{files, read_tokenizer};
+use crate::generate::{Decoded, LanguageModel, Rules, greedy};
+use crate::verify::{self, Outcome};
+use crate::{Agreement, Error, Frame, Options, Provider, Result, batch};
+
+/// Most tokens of an answer.
+const MOST_TOKENS: usize = 4096;
+/// Longest question, in bytes.
+const MOST_PROMPT: usize = 1 << 16;
+/// How near in logits two tokens may be for one pass in f32 not to settle which is best: see [`verify`].
+const TIE_TOLERANCE: f32 = 1e-3;
+
+/// A question about pictures, and what another model answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn<'a> {
+    /// Shown before the question, in this order. RGB, BGR, with alpha or without, or grey.
+    pub images: &'a [Frame<'a>],
+    /// What is asked.
+    pub prompt: &'a str,
+    /// Token ids of another model's answer, without the end: see [`ChatModel::tokens`]. Without one it is answered.
+    pub draft: Option<&'a [u32]>,
+}
+
+/// What a model reads of a [`Turn`] before it answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// The chat template's text, each picture being one token in it.
+    pub text: String,
+    /// Token ids, with as many for each picture as it has embeddings.
+    pub token_ids: Vec<u32>,
+    /// Each picture.
+    pub pictures: Vec<Seen>,
+    /// Time, row and column of each token; the three are the same for Idefics3.
+    pub positions: Vec<[i64; 3]>,
+    /// What the answer's first token has for all three.
+    pub next: i64,
+}
+
+/// How pictures are seen.
+#[derive(Debug)]
+enum Eye {
+    Tiles(Tiler),
+    Patches(Patcher),
+}
+
+/// A model of pictures and text, exported to ONNX.
+pub struct ChatModel {
+    model: Model,
+    eye: Eye,
+    template: Template,
+    tokenizer: Tokenizer,
+    /// What text must not contain: tokens that are more than text.
+    special: Vec<String>,
+    image: String,
+    networks: Networks,
+    tie_tolerance: f32,
+    near_ties: u64,
+}
+
+impl ChatModel {
+    /// Loads the model in `folder`. `variants` may be just a [`Variant`](super::Variant), and `options` a [`Provider`].
+    ///
+    /// # Errors
+    /// [`Error::File`] if a file is missing, corrupt, of another architecture, or does not fit the others;
+    /// [`Error::Provider`] if a provider asked for by name can't run it; [`Error::Runtime`] if ONNX Runtime can't be
+    /// loaded.
+    pub fn load(
+        folder: &Path,
+        variants: impl Into<Variants>,
+        options: impl Into<Options>,
+    ) -> Result<Self> {
+        let (variants, options) = (variants.into(), options.into());
+        let model = Model::load(folder)?;
+        let (eye, places, pixels) = match model.architecture {
+            Architecture::Smolvlm => {
+                let tiler = Tiler::load(folder)?;
+                let side = tiler.side() as i64;
+                let pixels = vec![-1, -1, 3, side, side];
+                (Eye::Tiles(tiler), Places::Plain, pixels)
+            }
+            Architecture::Qwen2Vl => {
+                let patcher = Patcher::load(folder)?;
+                let pixels = vec![-1, patcher.patch_values() as i64];
+                (Eye::Patches(patcher), Places::Three, pixels)
+            }
+        };
+        let template = Template::load(folder)?;
+        let path = folder.join(files::TOKENIZER);
+        let mut tokenizer = Tokenizer::from_bytes(read_tokenizer(&path)?)
+            .map_err(|error| Error::broken(&path, format!("is not a tokenizer: {error}")))?;
+        let unpadded = tokenizer.with_padding(None).with_truncation(None);
+        unpadded.map_err(|error| Error::broken(&path, error.to_string()))?;
+        let added = tokenizer.get_added_tokens_decoder().into_values();
+        let special = added.filter(|token| token.special);
+        let special = special.map(|token| token.content).collect();
+        let image = tokenizer.id_to_token(model.image_token).ok_or_else(|| {
+            let problem = format!("has no token {}, the image token", model.image_token);
+            Error::broken(&path, problem)
+        })?;
+
+        let networks = Networks::load(folder, variants, places, &pixels, options)?;
+        let (size, vocabulary) = (tokenizer.get_vocab_size(true), networks.vocabulary);
+        if size > vocabulary {
+            let problem = format!("has {size} tokens, but the model knows {vocabulary}");
+            return Err(Error::broken(&path, problem));
+        }
+        let mut named = model.ends.iter().chain(&model.suppressed);
+        if let Some(id) = named.find(|&&id| id as usize >= vocabulary) {
+            let problem = format!("names token {id}, but the vocabulary ends at {vocabulary}");
+            return Err(Error::broken(&folder.join(files::CONFIG), problem));
+        }
+        // Any other arithmetic rounds too much for a pass to settle what is near.
+        let whole = variants.decoder == super::Variant::Fp32;
+        let mut loaded = Self {
+            model,
+            eye,
+            template,
+            tokenizer,
+            special,
+            image,
+            networks,
+            tie_tolerance: if whole { TIE_TOLERANCE } else { f32::INFINITY },
+            near_ties: 0,
+        };
+        loaded.try_out().map_err(Error::at_load)?;
+        tracing::info!(model = %folder.display(), provider = %loaded.provider(), "chat model loaded");
+        Ok(loaded)
+    }
+
+    /// Reads a little, so that a network whose sizes are wrong fails here and not at the first picture.
+    fn try_out(&mut self) -> Result<()> {
+        let (shape, layout) = match &self.eye {
+            Eye::Tiles(tiler) => {
+                let (rows, columns) = (0, 0);
+                let shape = vec![1, 3, tiler.side(), tiler.side()];
+                (shape, Layout::Tiles { rows, columns })
+            }
+            Eye::Patches(patcher) => {
+                let merge = patcher.merge();
+                let shape = vec![merge * merge, patcher.patch_values()];
+                (shape, Layout::Grid([1, merge, merge]))
+            }
+        };
+        // Exports leave tiles out that are all 0.
+        let pixels = ArrayD::from_elem(IxDyn(&shape), 0.5);
+        self.networks
+            .see(&Seen { pixels, layout }, self.embeddings(layout))?;
+        let read = self.read(&[], "?")?;
+        let prefix = self.prefix(&read)?;
+        let mut reading = Reading::new(&mut self.networks, prefix);
+        reading.start(&[])?;
+        reading.step(0, self.model.image_token)?;
+        Ok(())
+    }
+
+    /// What it is.
+    pub fn architecture(&self) -> Architecture {
+        self.model.architecture
+    }
+
+    /// What runs it: never [`Provider::Auto`].
+    pub fn provider(&self) -> Provider {
+        self.networks.provider()
+    }
+
+    /// How many verifications under [`Agreement::Exact`] met a near tie and so cost an answer from the start.
+    pub fn near_ties(&self) -> u64 {
+        self.near_ties
+    }
+
+    /// How near in logits two tokens may be for one pass not to settle which is best: see [`verify`](crate::verify).
+    /// It must be at least twice the largest [`difference`](Self::difference) that is met.
+    ///
+    /// The default is 0.001 for a decoder in f32, and infinite for all others: under [`Agreement::Exact`] those answer
+    /// by themselves, and the draft is compared with that.
+    pub fn set_tie_tolerance(&mut self, tolerance: f32) {
+        self.tie_tolerance = tolerance.max(0.0);
+    }
+
+    /// Answers `prompt` about `images` in at most `max_tokens` tokens, up to 4,096: greedily, with a KV cache.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] or [`Error::Prompt`] if the model can't read them; [`Error::Inference`] or [`Error::Logits`]
+    /// if it fails.
+    pub fn answer(
+        &mut self,
+        images: &[Frame<'_>],
+        prompt: &str,
+        max_tokens: usize,
+    ) -> Result<Caption> {
+        let rules = self.rules(max_tokens);
+        let prefix = self.begin(images, prompt, &rules)?;
+        let decoded = greedy(&mut Reading::new(&mut self.networks, prefix), &rules)?;
+        self.caption(decoded)
+    }
+
+    /// Verifies `draft`, the [token ids](Self::tokens) of an answer to `prompt` without its end, in one pass over all of
+    /// it, and writes on from the first token that it does not agree with.
+    ///
+    /// Under [`Agreement::Exact`] the answer is that of [`answer`](Self::answer).
+    ///
+    /// # Errors
+    /// As for [`answer`](Self::answer), and [`Error::Draft`] or [`Error::Margin`] if the draft can't be judged.
+    pub fn verify(
+        &mut self,
+        images: &[Frame<'_>],
+        prompt: &str,
+        draft: &[u32],
+        max_tokens: usize,
+        agreement: Agreement,
+    ) -> Result<Verified> {
+        let rules = self.rules(max_tokens);
+        let prefix = self.begin(images, prompt, &rules)?;
+        let mut reading = Reading::new(&mut self.networks, prefix);
+        let outcome = verify::verify(&mut reading, &rules, draft, agreement)?;
+        self.verified(outcome)
+    }
+
+    /// Verifies the drafts of many turns, or answers those without one, in one pass and then step by step together.
+    ///
+    /// Under [`Agreement::Exact`] each answer is that of [`answer`](Self::answer), and what is decoded on is decoded on
+    /// alone.
+    ///
+    /// # Errors
+    /// For each turn, as for [`verify`](Self::verify).
+    pub fn verify_all(
+        &mut self,
+        turns: &[Turn<'_>],
+        max_tokens: usize,
+        agreement: Agreement,
+    ) -> Vec<Result<Verified>> {
+        let rules = self.rules(max_tokens);
+        let mut results: Vec<Option<Result<Verified>>> = turns.iter().map(|_| None).collect();
+        let (mut together, mut prefixes) = (Vec::new(), Vec::new());
+        // One by itself needs none of this.
+        for (index, turn) in turns.iter().enumerate().filter(|_| turns.len() > 1) {
+            let checked = (turn.draft)
+                .map_or(Ok(()), |draft| verify::check(draft, &rules))
+                .and_then(|()| self.begin(turn.images, turn.prompt, &rules));
+            match checked {
+                Ok(prefix) => {
+                    together.push(index);
+                    prefixes.push(prefix);
+                }
+                Err(error) => results[index] = Some(Err(error)),
+            }
+        }
+        if together.len() > 1 {
+            let drafts: Vec<_> = together.iter().map(|&index| turns[index].draft).collect();
+            let mut readings = Readings::new(&mut self.networks, prefixes);
+            match batch::verify(&mut readings, &rules, &drafts, agreement) {
+                Ok(outcomes) => {
+                    for (index, outcome) in together.into_iter().zip(outcomes) {
+                        results[index] = outcome.map(|outcome| self.verified(outcome));
+                    }
+                }
+                // One of them may be to blame, or all together take too much memory.
+                Err(error) => tracing::warn!("a batch failed, each is tried alone: {error}"),
+            }
+        }
+        (results.into_iter().zip(turns))
+            .map(|(result, turn)| match (result, turn.draft) {
+                (Some(result), _) => result,
+                (None, Some(draft)) => {
+                    self.verify(turn.images, turn.prompt, draft, max_tokens, agreement)
+                }
+                (None, None) => {
+                    let caption = self.answer(turn.images, turn.prompt, max_tokens);
+                    caption.map(|caption| Verified {
+                        caption,
+                        accepted: 0,
+                        whole: false,
+                    })
+                }
+            })
+            .collect()
+    }
+
+    /// The token ids of `text`, an answer, as a draft to verify.
+    ///
+    /// # Errors
+    /// [`Error::Draft`] if it holds a special token.
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
+        if let Some(token) = self.special_in(text) {
+            return Err(Error::Draft(format!("holds `{token}`, which is not text")));
+        }
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Where the template ends in a word the answer goes on after a space.
+        let rendered = self.template.render(0, "?")?;
+        let space = match rendered.ends_with(char::is_whitespace) {
+            true => "",
+            false => " ",
+        };
+        let encoding = (self.tokenizer.encode_fast(format!("{space}{text}"), false))
+            .map_err(|error| Error::Draft(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of an answer's tokens, as in [`Caption::text`].
+    ///
+    /// # Errors
+    /// [`Error::Draft`] if the tokenizer can't decode them.
+    pub fn text(&self, token_ids: &[u32]) -> Result<String> {
+        match self.tokenizer.decode(token_ids, true) {
+            Ok(text) => Ok(text.trim().to_string()),
+            Err(error) => Err(Error::Draft(format!("cannot be decoded: {error}"))),
+        }
+    }
+
+    /// What the model reads when it is asked `prompt` about `images`.
+    ///
+    /// # Errors
+    /// [`Error::Frame`] or [`Error::Prompt`] if it can't read them.
+    pub fn read(&self, images: &[Frame<'_>], prompt: &str) -> Result<Read> {
+        if prompt.len() > MOST_PROMPT {
+            let length = prompt.len();
+            let problem = format!("is {length} bytes long, at most {MOST_PROMPT} are read");
+            return Err(Error::Prompt(problem));
+        }
+        if let Some(token) = self.special_in(prompt) {
+            let problem = format!("holds `{token}`, which is not text for this model");
+            return Err(Error::Prompt(problem));
+        }
+        let mut pictures = Vec::with_capacity(images.len());
+        let mut embeddings = 0;
+        for image in images {
+            let picture = rgb(image)?;
+            let seen = match &self.eye {
+                Eye::Tiles(tiler) => tiler.see(&picture)?,
+                Eye::Patches(patcher) => patcher.see(&picture)?,
+            };
+            embeddings += self.embeddings(seen.layout);
+            self.fits(embeddings)?;
+            pictures.push(seen);
+        }
+        let text = self.template.render(images.len(), prompt)?;
+        let token_ids = self.encoded(&text, &pictures)?;
+        self.fits(token_ids.len())?;
+        let (positions, next) = match &self.eye {
+            Eye::Tiles(_) => {
+                let length = token_ids.len() as i64;
+                ((0..length).map(|at| [at; 3]).collect(), length)
+            }
+            Eye::Patches(patcher) => {
+                let grids: Vec<_> = (pictures.iter())
+                    .filter_map(|seen| match seen.layout {
+                        Layout::Grid(grid) => Some(grid),
+                        Layout::Tiles { .. } => None,
+                    })
+                    .collect();
+                patcher.positions(&token_ids, self.model.image_token, &grids)
+            }
+        };
+        Ok(Read {
+            text,
+            token_ids,
+            pictures,
+            positions,
+            next,
+        })
+    }
+
+    /// The logits that predict each token of `answer`, and what follows it: one pass over all of it, [tokens + 1,
+    /// vocabulary].
+    ///
+    /// # Errors
+    /// As for [`answer`](Self::answer).
+    pub fn logits(
+        &mut self,
+        images: &[Frame<'_>],
+        prompt: &str,
+        answer: &[u32],
+    ) -> Result<Array2<f32>> {
+        let rules = self.rules(answer.len());
+        let prefix = self.begin(images, prompt, &rules)?;
+        Reading::new(&mut self.networks, prefix).start(answer)
+    }
+
+    /// How far apart the ways of reading an answer come out, in logits: see [`verify::difference`]. For choosing the
+    /// [tie tolerance](Self::set_tie_tolerance).
+    ///
+    /// # Errors
+    /// As for [`answer`](Self::answer).
+    pub fn difference(
+        &mut self,
+        images: &[Frame<'_>],
+        prompt: &str,
+        answer: &[u32],
+    ) -> Result<f32> {
+        let rules = self.rules(answer.len());
+        let prefix = self.begin(images, prompt, &rules)?;
+        verify::difference(&mut Reading::new(&mut self.networks, prefix), answer)
+    }
+
+    fn rules(&self, max_tokens: usize) -> Rules {
+        Rules {
+            vocabulary: self.networks.vocabulary,
+            ends: self.model.ends.clone(),
+            suppressed: self.model.suppressed.clone(),
+            longest: max_tokens.min(MOST_TOKENS),
+            tie_tolerance: self.tie_tolerance,
+        }
+    }
+
+    /// Reads pictures and prompt, with room for an answer.
+    fn begin(&mut self, images: &[Frame<'_>], prompt: &str, rules: &Rules) -> Result<Prefix> {
+        let read = self.read(images, prompt)?;
+        self.fits(read.token_ids.len() + rules.longest)?;
+        self.prefix(&read)
+    }
+
+    fn prefix(&mut self, read: &Read) -> Result<Prefix> {
+        let mut embeds = self.networks.embed(&read.token_ids)?;
+        let width = self.networks.width;
+        let mut features = Vec::new();
+        for seen in &read.pictures {
+            let tokens = self.embeddings(seen.layout);
+            features.extend(self.networks.see(seen, tokens)?);
+        }
+        let (ids, seen) = (read.token_ids.iter(), features.len() / width);
+        let places = ids.filter(|&&id| id == self.model.image_token).count();
+        if places != seen {
+            return Err(Error::Prompt(format!(
+                "has {places} places for {seen} embeddings of pictures: are tokenizer.json and config.json of one model?"
+            )));
+        }
+        let rows = embeds.chunks_exact_mut(width).zip(&read.token_ids);
+        let places = rows.filter(|&(_, &id)| id == self.model.image_token);
+        for ((row, _), feature) in places.zip(features.chunks_exact(width)) {
+            row.copy_from_slice(feature);
+        }
+        Ok(Prefix {
+            embeds,
+            positions: read.positions.clone(),
+            next: read.next,
+        })
+    }
+
+    /// Embeddings of a picture.
+    fn embeddings(&self, layout: Layout) -> usize {
+        match (&self.eye, layout) {
+            (Eye::Tiles(tiler), Layout::Tiles { rows, columns }) => tiler.tokens(rows, columns),
+            (Eye::Patches(patcher), Layout::Grid(grid)) => patcher.tokens(grid),
+            _ => 0,
+        }
+    }
+
+    /// The ids of the template's `text`, each picture in it as long as its embeddings are many.
+    fn encoded(&self, text: &str, pictures: &[Seen]) -> Result<Vec<u32>> {
+        let image = self.image.as_str();
+        let mut parts = text.split(image);
+        let mut long = parts.next().unwrap_or_default().to_string();
+        let shown = text.matches(image).count();
+        if shown != pictures.len() {
+            let given = pictures.len();
+            let problem = format!("the chat template shows {shown} pictures of {given}");
+            return Err(Error::Prompt(problem));
+        }
+        for (part, seen) in parts.zip(pictures) {
+            match (&self.eye, seen.layout) {
+                (Eye::Tiles(tiler), Layout::Tiles { rows, columns }) => {
+                    long += &tiler.text(rows, columns, image);
+                }
+                (Eye::Patches(patcher), Layout::Grid(grid)) => {
+                    long += &image.repeat(patcher.tokens(grid));
+                }
+                _ => {}
+            }
+            long += part;
+        }
+        let encoding = (self.tokenizer.encode_fast(long, true))
+            .map_err(|error| Error::Prompt(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn fits(&self, tokens: usize) -> Result<()> {
+        let most = self.model.longest;
+        if tokens > most {
+            return Err(Error::Prompt(format!(
+                "pictures, prompt and answer are {tokens} tokens long, the model reads {most}: show fewer or smaller pictures"
+            )));
+        }
+        Ok(())
+    }
+
+    fn special_in(&self, text: &str) -> Option<&str> {
+        let mut special = self.special.iter().map(String::as_str);
+        special.find(|token| text.contains(token))
+    }
+
+    fn caption(&self, decoded: Decoded) -> Result<Caption> {
+        Ok(Caption {
+            text: self.text(&decoded.tokens)?,
+            token_ids: decoded.tokens,
+            logprobs: decoded.log_probabilities,
+        })
+    }
+
+    fn verified(&mut self, outcome: Outcome) -> Result<Verified> {
+        self.near_ties += u64::from(outcome.near_tie);
+        Ok(Verified {
+            caption: self.caption(outcome.decoded)?,
+            accepted: outcome.accepted,
+            whole: outcome.whole,
+        })
+    }
+}
+
+impl fmt::Debug for ChatModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatModel")
+            .field("architecture", &self.architecture())
+            .field("provider", &self.provider())
+            .finish_non_exhaustive()
+    }
+}
