@@ -70,4 +70,10 @@ def write(family, pictures, folder: Path) -> None:
         save_file(tensors, folder / f"{name}.safetensors")
         for answer in said[name]["answers"]:
             print(family.name, name, answer)
+    if family.name == "smolvlm":
+        images = family.processor.image_processor
+        images.do_image_splitting = False
+        inputs = family.processor(text=texts(family, CASES["wide"]), images=[[pictures["wide"]]], return_tensors="pt")
+        images.do_image_splitting = True
+        save_file({name: inputs[name] for name in ("input_ids", "pixel_values")}, folder / "unsplit.safetensors")
     (folder / "cases.json").write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")

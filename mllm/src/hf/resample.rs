@@ -70,7 +70,7 @@ impl Picture {
     /// # Errors
     /// [`Error::Frame`] if that is empty or has more than 2^26 pixels.
     pub(crate) fn resized(&self, width: usize, height: usize, filter: Filter) -> Result<Self> {
-        let pixels = width.checked_mul(height).unwrap_or(usize::MAX);
+        let pixels = width.saturating_mul(height);
         if !(1..=MOST_PIXELS).contains(&pixels) {
             let reason = format!("cannot be resized to {width}x{height}");
             return Err(Error::Frame(reason));

@@ -7,38 +7,15 @@ use mllm::frame::{Colour, Format, Plane};
 use mllm::hf::{ChatModel, Variant};
 use mllm::{Agreement, Error, Frame, Provider};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::common;
-use crate::golden::{folder, frames, load, pictures};
-
-/// A model's folder, to be broken.
-fn copy(model: &str) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    fs::create_dir(copy.path().join("onnx")).unwrap();
-    for inner in ["", "onnx"] {
-        for file in fs::read_dir(folder(model).join(inner)).unwrap() {
-            let file = file.unwrap();
-            if file.file_type().unwrap().is_file() {
-                let to = copy.path().join(inner).join(file.file_name());
-                fs::copy(file.path(), to).unwrap();
-            }
-        }
-    }
-    copy
-}
+use crate::golden::{copy, edit, folder, frames, load, pictures};
 
 fn error(folder: &Path, variant: Variant) -> String {
     mllm::runtime::init(Some(&common::library())).unwrap();
     let error = ChatModel::load(folder, variant, Provider::Cpu).unwrap_err();
     assert!(matches!(error, Error::File { .. }), "{error}");
     error.to_string()
-}
-
-fn edit(path: &Path, edit: impl FnOnce(&mut Value)) {
-    let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    edit(&mut value);
-    fs::write(path, value.to_string()).unwrap();
 }
 
 #[test]

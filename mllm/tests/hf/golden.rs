@@ -1,13 +1,15 @@
 //! What `models/tiny_hf` wrote.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use mllm::hf::{ChatModel, Variants};
 use mllm::{Frame, Provider};
 use serde::Deserialize;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::common;
 
@@ -23,6 +25,29 @@ pub fn folder(model: &str) -> PathBuf {
 pub fn load(model: &str, variants: impl Into<Variants>) -> ChatModel {
     mllm::runtime::init(Some(&common::library())).unwrap();
     ChatModel::load(&folder(model), variants, Provider::Cpu).unwrap()
+}
+
+/// A model's folder, to be changed.
+pub fn copy(model: &str) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("onnx")).unwrap();
+    for inner in ["", "onnx"] {
+        for file in fs::read_dir(folder(model).join(inner)).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                let to = copy.path().join(inner).join(file.file_name());
+                fs::copy(file.path(), to).unwrap();
+            }
+        }
+    }
+    copy
+}
+
+/// Changes a JSON file.
+pub fn edit(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    edit(&mut value);
+    fs::write(path, value.to_string()).unwrap();
 }
 
 /// Questions asked together, and what was made of them.

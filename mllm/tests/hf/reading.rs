@@ -1,8 +1,10 @@
 //! What a model reads of pictures and a question: text, tokens, positions and pixels.
 
-use mllm::hf::{Architecture, Layout, Variant};
+use mllm::Provider;
+use mllm::hf::{Architecture, ChatModel, Layout, Variant};
 
-use crate::golden::{MODELS, apart, cases, frames, load, pictures, tensors};
+use crate::common;
+use crate::golden::{MODELS, apart, cases, copy, edit, frames, load, pictures, tensors};
 
 #[test]
 fn text_tokens_positions_and_pixels_are_those_of_transformers() {
@@ -72,4 +74,39 @@ fn a_picture_is_as_many_tiles_as_it_needs() {
     let tiles = |rows, columns| Layout::Tiles { rows, columns };
     assert_eq!(layouts, [tiles(2, 3), tiles(3, 3)]);
     assert_eq!(read.pictures[0].pixels.shape(), [7, 3, 32, 32]);
+}
+
+#[test]
+fn a_picture_that_is_not_split_is_one_tile() {
+    let folder = copy("smolvlm");
+    edit(&folder.path().join("preprocessor_config.json"), |config| {
+        config["do_image_splitting"] = false.into();
+    });
+    // The other name of the architecture.
+    edit(&folder.path().join("config.json"), |config| {
+        config["model_type"] = "smolvlm".into();
+    });
+    mllm::runtime::init(Some(&common::library())).unwrap();
+    let model = ChatModel::load(folder.path(), Variant::Fp32, Provider::Cpu).unwrap();
+    let shown = pictures(&["wide".into()]);
+    let read = model.read(&frames(&shown), "what is on the road?").unwrap();
+    let golden = tensors("smolvlm", "unsplit");
+    let ids: Vec<f64> = read.token_ids.iter().map(|&id| f64::from(id)).collect();
+    assert_eq!(ids, golden["input_ids"].values);
+    let pixels = read.pictures[0].pixels.iter().copied();
+    assert!(apart(pixels, &golden["pixel_values"].values) < 1e-6);
+}
+
+#[test]
+fn the_range_of_pixels_may_be_called_size() {
+    let folder = copy("qwen2vl");
+    edit(&folder.path().join("preprocessor_config.json"), |config| {
+        let config = config.as_object_mut().unwrap();
+        assert!(config.remove("min_pixels").is_some() && config.remove("max_pixels").is_some());
+    });
+    let whole = load("qwen2vl", Variant::Fp32);
+    let model = ChatModel::load(folder.path(), Variant::Fp32, Provider::Cpu).unwrap();
+    let shown = pictures(&["wide".into(), "small".into()]);
+    let read = |model: &ChatModel| model.read(&frames(&shown), "?").unwrap();
+    assert_eq!(read(&model), read(&whole));
 }

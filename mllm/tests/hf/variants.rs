@@ -5,9 +5,9 @@ use mllm::hf::{Turn, Variant, Variants};
 
 use crate::golden::{LONGEST, MODELS, apart, cases, frames, load, pictures, tensors};
 
-/// f16 from pixels to logits: the largest difference found was 0.01, of logits up to 5.
+/// f16 from pixels to logits: the largest difference found was 0.011, of logits up to 5.
 const F16: f64 = 0.03;
-/// A decoder in 8 bits: the largest difference found was 0.3.
+/// A decoder in 8 bits: the largest difference found was 0.37.
 const INT8: f64 = 0.6;
 
 #[test]
