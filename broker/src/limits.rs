@@ -21,6 +21,8 @@ pub const FLAGS: usize = 32;
 pub const KEYFRAME: usize = 4 << 20;
 /// Longest side of a keyframe, in pixels: a few bytes of JPEG can stand for a picture that fills the memory.
 pub const KEYFRAME_SIDE: u32 = 4_096;
+/// Longest preview, in bytes of JPEG.
+pub const PREVIEW: usize = 256 << 10;
 /// Longest name of a rig, worker, stream or flag, in bytes.
 pub const NAME: usize = 64;
 /// Longest name of a model, encoder or provider, in bytes.

@@ -12,6 +12,8 @@ pub const DEAD: &str = "msao.v1.dead.*";
 pub const DEAD_NAMELESS: &str = "msao.v1.dead._";
 /// All status messages, of edges and clouds; not stored.
 pub const STATUS: &str = "msao.v1.status.>";
+/// All previews; not stored.
+pub const PREVIEWS: &str = "msao.v1.preview.*";
 /// Statuses of all cloud workers.
 pub const CLOUD_STATUS: &str = "msao.v1.status.cloud.*";
 
@@ -51,6 +53,11 @@ pub fn cloud_status(worker: &str) -> Result<String, InvalidName> {
     }
 }
 
+/// Where small pictures of what a rig sees go; not stored.
+pub fn preview(rig: &Rig) -> String {
+    format!("msao.v1.preview.{rig}")
+}
+
 /// Where questions to a rig go, as requests; not stored.
 pub fn ask(rig: &Rig) -> String {
     format!("msao.v1.ask.{rig}")
@@ -78,6 +85,7 @@ mod tests {
         assert_eq!(edge_status(&rig), "msao.v1.status.edge.car-7");
         assert_eq!(cloud_status("gpu0").unwrap(), "msao.v1.status.cloud.gpu0");
         assert_eq!(ask(&rig), "msao.v1.ask.car-7");
+        assert_eq!(preview(&rig), "msao.v1.preview.car-7");
         assert_eq!(dead(&rig), "msao.v1.dead.car-7");
         assert!(cloud_status("gpu.0").is_err());
         assert_eq!(rig_of(&features(&rig)), Some(rig));

@@ -80,7 +80,7 @@ fn framing_costs_less_than_six_kilobytes() {
 fn invalid_windows_are_named() {
     let base = common::window(3);
     type Change = fn(&mut FeatureWindow);
-    let changes: [(&str, Change); 12] = [
+    let changes: [(&str, Change); 11] = [
         ("mas is NaN", |w| w.modalities[0].mas = f32::NAN),
         ("rho is 1.5", |w| w.modalities[1].rho = 1.5),
         ("stream 'a b'", |w| {
@@ -98,9 +98,6 @@ fn invalid_windows_are_named() {
         ("ends before it starts", |w| {
             w.end_utc_ns = w.start_utc_ns - 1
         }),
-        ("keyframe and video tokens", |w| {
-            w.keyframe = Some(vec![0xff, 0xd8])
-        }),
         ("keyframe is empty", |w| {
             (w.keyframe, w.tokens) = (Some(vec![]), vec![])
         }),
@@ -117,6 +114,18 @@ fn invalid_windows_are_named() {
             "{expected}: {error}"
         );
     }
+}
+
+#[test]
+fn a_keyframe_is_sent_in_place_of_video_tokens() {
+    let mut window = common::window(0);
+    assert!(!window.send_keyframe_alone());
+    assert_eq!(window, common::window(0));
+    window.keyframe = Some(vec![0xff, 0xd8]);
+    assert!(window.send_keyframe_alone());
+    assert!(!window.tokens.is_empty());
+    assert!(window.tokens.iter().all(|t| t.modality != Modality::Video));
+    assert!(!window.send_keyframe_alone());
 }
 
 #[test]

@@ -6,14 +6,15 @@ mod common;
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use broker::{
-    Caption, Connection, FeatureWindow, Message, Publisher, PublisherConfig, StreamsConfig,
+    Caption, Connection, FeatureWindow, Message, Preview, Publisher, PublisherConfig,
+    StreamsConfig,
     ask::{self, Answer, AnswerStatus},
     captions::{self, From},
     consumer::{Consumer, ConsumerConfig, Outcome},
     deliver::Deliverer,
     done::Done,
     headers::TraceParent,
-    latest, streams,
+    latest, preview, streams,
     test_server::{TestServer, binary, reached},
 };
 use common::{
@@ -65,11 +66,16 @@ async fn taken(admin: &Connection, from: &Connection, subjects: &[&'static str])
 async fn another_rigs_subject_is_refused_by_the_server() {
     let (hub, admin) = hub().await;
     let rig = open(&hub, "street").await;
-    let own = ["msao.v1.features.street", "msao.v1.status.edge.street"];
+    let own = [
+        "msao.v1.features.street",
+        "msao.v1.status.edge.street",
+        "msao.v1.preview.street",
+    ];
     let others = [
         "msao.v1.features.car-7",
         "msao.v1.captions.car-7",
         "msao.v1.status.edge.car-7",
+        "msao.v1.preview.car-7",
         "msao.v1.status.cloud.worker",
         "msao.v1.dead.street",
         "msao.v1.ask.car-7",
@@ -148,6 +154,7 @@ async fn a_reader_reads_captions_and_publishes_nothing() {
         "msao.v1.features.street",
         "msao.v1.captions.street",
         "msao.v1.status.edge.street",
+        "msao.v1.preview.street",
         "msao.v1.status.cloud.worker",
         "msao.v1.dead.street",
         "$KV.MSAO_LATEST.street",
@@ -163,6 +170,31 @@ async fn a_reader_reads_captions_and_publishes_nothing() {
         let reply = reader.client().send_request(subject, request).await;
         assert!(reply.is_err(), "{subject} is answered");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_sees_a_rigs_previews() {
+    let (hub, _admin) = hub().await;
+    let (rig, reader) = (open(&hub, "street").await, open(&hub, "reader").await);
+    let mut seen = pin!(preview::subscribe(&reader, None).await.unwrap());
+    reached(&reader).await;
+    let sent = Preview {
+        rig: street(),
+        stream: "front".to_owned(),
+        time: time::OffsetDateTime::UNIX_EPOCH,
+        mas: 0.5,
+        rows: 1,
+        columns: 2,
+        importance: vec![0, 255],
+        jpeg: vec![0xff, 0xd8, 0xff, 0xd9].into(),
+    };
+    sent.publish(&rig).await.unwrap();
+    let other = Preview {
+        jpeg: vec![0; 4].into(),
+        ..sent.clone()
+    };
+    assert!(other.publish(&rig).await.is_err());
+    assert_eq!(seen.next().await.unwrap().unwrap(), sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,9 @@ pub const WINDOW_MEDIA_TYPE: &str = "application/x-msao-window";
 /// Schema of the windows, as it stands in the caps.
 pub const WINDOW_SCHEMA: &str = "features/1.1";
 
+/// Media type of frames as pictures.
+const JPEG_MEDIA_TYPE: &str = "image/jpeg";
+
 fn window_caps() -> gst::Caps {
     gst::Caps::builder(WINDOW_MEDIA_TYPE)
         .field("schema", WINDOW_SCHEMA)

@@ -1,6 +1,6 @@
 //! What a window may hold. Checked when it is written and when it is read.
 
-use super::{DraftReport, FeatureWindow, Modality, ModalityReport, Token};
+use super::{DraftReport, FeatureWindow, ModalityReport, Token};
 use crate::{
     identity::{WindowId, excerpt, is_name},
     limits,
@@ -53,9 +53,6 @@ impl FeatureWindow {
         let jpeg = self.keyframe.as_ref()?;
         if jpeg.is_empty() {
             return Some("its keyframe is empty".to_owned());
-        }
-        if self.tokens.iter().any(|t| t.modality == Modality::Video) {
-            return Some("it has a keyframe and video tokens: send either".to_owned());
         }
         too_long("keyframe", jpeg.len(), limits::KEYFRAME)
     }

@@ -269,6 +269,16 @@ impl FeatureWindow {
         Ok(window)
     }
 
+    /// Leaves out video tokens if there is a keyframe, which stands for them on the wire. Returns whether there were any.
+    pub fn send_keyframe_alone(&mut self) -> bool {
+        let before = self.tokens.len();
+        if self.keyframe.is_some() {
+            self.tokens
+                .retain(|token| token.modality != Modality::Video);
+        }
+        self.tokens.len() < before
+    }
+
     /// Drops the least important tokens until the encoded window takes at most `max_bytes`, and
     /// flags the window [`THINNED`]. Returns whether any were dropped.
     ///

@@ -31,6 +31,9 @@ pub(super) fn answer(
     let betas = model.modal(&read, prompt, &caption.token_ids)?;
     let before = window.tokens.len();
     (window.tokens).retain(|token| of(&betas, token.modality) >= LEAST_BETA);
+    if of(&betas, Modality::Video) < LEAST_BETA {
+        window.keyframe = None;
+    }
     if window.tokens.len() < before {
         // What the cloud verifies must be an answer of the very tokens that it gets.
         if let Some(kept) = tokens(&window, model.config())? {

@@ -15,9 +15,10 @@ use offload::Action;
 
 use tokio::runtime::Runtime;
 
+use super::preview::Previews;
 use super::properties::{self, Payload, Settings};
 use super::reporter::Reporter;
-use crate::{feedback, lock};
+use crate::{JPEG_MEDIA_TYPE, feedback, lock};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -41,6 +42,8 @@ pub struct NatsSink {
     // Shared, so that no lock is held while a thread waits in the publisher.
     started: Mutex<Option<Arc<Started>>>,
     windows: Mutex<u64>,
+    /// While what comes in are pictures.
+    previews: Mutex<Option<Arc<Previews>>>,
 }
 
 impl NatsSink {
@@ -78,6 +81,10 @@ impl NatsSink {
             .field("pending", counters.pending)
             .field("bytes", counters.bytes_sent)
             .field(
+                "previews",
+                lock(&self.previews).as_ref().map_or(0, |p| p.sent()),
+            )
+            .field(
                 "connected",
                 started.is_some_and(|started| started.connection.is_connected()),
             )
@@ -109,12 +116,13 @@ fn messages(
     // What the cloud need not read is not sent to it.
     let plan = window.plan.take_if(|_| caption.is_some());
     let draft = (window.draft).take_if(|_| window.decision == Action::Offload);
+    let alone = window.send_keyframe_alone();
     // Before the first connection nobody knows the server's bound.
     let bound = connection.max_payload();
     let thinned = bound > 0
         && bytes.len() > bound
         && window.thin(bound).map_err(|error| error.to_string())?;
-    let payload = if thinned || plan.is_some() || draft.is_some() {
+    let payload = if thinned || alone || plan.is_some() || draft.is_some() {
         window.encode().map_err(|error| error.to_string())?
     } else {
         bytes.to_vec()
@@ -179,7 +187,11 @@ impl ElementImpl for NatsSink {
                 "sink",
                 gst::PadDirection::Sink,
                 gst::PadPresence::Always,
-                &crate::window_caps(),
+                &{
+                    let mut caps = crate::window_caps();
+                    caps.merge(gst::Caps::new_empty_simple(JPEG_MEDIA_TYPE));
+                    caps
+                },
             );
             sink.into_iter().collect()
         });
@@ -243,8 +255,33 @@ impl BaseSinkImpl for NatsSink {
         Ok(())
     }
 
+    fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let pictures = caps
+            .structure(0)
+            .is_some_and(|s| s.name() == JPEG_MEDIA_TYPE);
+        let settings = lock(&self.settings).clone();
+        let previews = pictures.then(|| Previews::new(&settings)).transpose();
+        let previews = previews.map_err(|error| {
+            gst::element_imp_error!(self, gst::ResourceError::Settings, ("{error}"));
+            gst::loggable_error!(CAT, "{error}")
+        })?;
+        *lock(&self.previews) = previews.map(Arc::new);
+        self.parent_set_caps(caps)
+    }
+
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let started = self.started().ok_or(gst::FlowError::Flushing)?;
+        let previews = lock(&self.previews).clone();
+        if let Some(previews) = previews {
+            let sent = previews.send(buffer, &started.connection, started.runtime);
+            return match sent {
+                Ok(()) => Ok(gst::FlowSuccess::Ok),
+                Err(error) => {
+                    gst::element_imp_error!(self, gst::StreamError::Decode, ("{error}"));
+                    Err(gst::FlowError::Error)
+                }
+            };
+        }
         let messages = {
             let bytes = buffer.map_readable().map_err(|error| {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));

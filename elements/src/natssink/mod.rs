@@ -6,6 +6,9 @@
 //! The streaming thread waits for the network only if the queue is full and `on-full` is
 //! `block`. At EOS the sink waits until everything is acknowledged, at most `flush-timeout`.
 //!
+//! JPEG pictures that carry [`MasMeta`](crate::MasMeta) go out as previews of `rig` and `stream`: not stored, one at a
+//! time, those dropped that come while one is on its way.
+//!
 //! ```shell
 //! gst-launch-1.0 filesrc location=street.avi ! decodebin ! videoconvert ! \
 //!     msaovideomas model=models/msao-edge ! msaogate ! \
@@ -17,6 +20,7 @@ use gst::glib;
 use gst::prelude::*;
 
 mod imp;
+mod preview;
 mod properties;
 mod reporter;
 

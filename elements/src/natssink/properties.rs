@@ -56,6 +56,9 @@ pub(super) struct Settings {
     on_full: OnFull,
     pub flush_timeout: gst::ClockTime,
     pub payload: Payload,
+    /// Of previews.
+    pub rig: Option<String>,
+    pub stream: String,
 }
 
 impl Default for Settings {
@@ -68,6 +71,8 @@ impl Default for Settings {
             on_full: OnFull::default(),
             flush_timeout: gst::ClockTime::from_seconds(5),
             payload: Payload::default(),
+            rig: None,
+            stream: "video_0".to_owned(),
         }
     }
 }
@@ -91,6 +96,8 @@ impl Settings {
             "queue-bytes" => self.queue_bytes = value.get().unwrap_or_default(),
             "payload" => self.payload = value.get().unwrap_or_default(),
             "on-full" => self.on_full = value.get().unwrap_or_default(),
+            "rig" => self.rig = value.get().unwrap_or_default(),
+            "stream" => self.stream = value.get().unwrap_or_default(),
             _ => {
                 self.flush_timeout = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
             }
@@ -103,6 +110,8 @@ impl Settings {
             "queue-bytes" => Some(self.queue_bytes.to_value()),
             "payload" => Some(self.payload.to_value()),
             "on-full" => Some(self.on_full.to_value()),
+            "rig" => Some(self.rig.to_value()),
+            "stream" => Some(self.stream.to_value()),
             "flush-timeout" => Some(self.flush_timeout.nseconds().to_value()),
             name => self.nats.get(name),
         }
@@ -146,9 +155,20 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
                 .default_value(default.flush_timeout.nseconds())
                 .mutable_playing()
                 .build(),
+            glib::ParamSpecString::builder("rig")
+                .nick("Rig")
+                .blurb("Whose previews these are, where JPEG pictures come in; windows say it themselves")
+                .mutable_ready()
+                .build(),
+            glib::ParamSpecString::builder("stream")
+                .nick("Stream")
+                .blurb("Name of the stream, where JPEG pictures come in")
+                .default_value(Some(default.stream.as_str()))
+                .mutable_ready()
+                .build(),
             glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
-                .blurb("windows; messages published, acknowledged, retried, dropped, pending; bytes acknowledged; connected")
+                .blurb("windows; messages published, acknowledged, retried, dropped, pending; bytes acknowledged; previews sent; connected")
                 .read_only()
                 .build(),
         ]);

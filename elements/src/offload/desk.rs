@@ -10,7 +10,7 @@ use ::offload::{Action, Error};
 use broker::features::DEFERRED;
 use broker::message::Kind;
 use broker::status::Decisions;
-use broker::{FeatureWindow, MessageId, WindowId};
+use broker::{FeatureWindow, MessageId, Modality, Token, WindowId};
 use gst::ClockTime;
 
 use super::amend::{amend, betas, second, strip};
@@ -335,6 +335,7 @@ impl Desk {
             self.decisions.audits += 1;
         }
         gst::debug!(super::imp::CAT, "{decision}");
+        window.send_keyframe_alone();
         window.decision = decision.action;
         window.plan = serde_json::to_string(&decision).ok();
         match (decision.action, decision.payload) {
@@ -355,6 +356,9 @@ impl Desk {
         let channels = window.tokens.first().map_or(0, |token| token.feature.len());
         let token = TOKEN + channels;
         let fixed = item.bytes.saturating_sub(token * window.tokens.len()) + CAPTION;
+        // A keyframe goes in place of video tokens, and is among the fixed bytes.
+        let goes = |token: &&Token| window.keyframe.is_none() || token.modality != Modality::Video;
+        let tokens = window.tokens.iter().filter(goes).count();
         let most = match self.settings.max_tokens {
             0 => u32::MAX,
             most => most,
@@ -364,7 +368,7 @@ impl Desk {
             empty: window.tokens.is_empty() && window.keyframe.is_none(),
             confidence: (window.draft.as_ref()).map_or(0.0, |draft| draft.confidence.into()),
             draft_left: 0.0,
-            tokens: most.min(window.tokens.len() as u32),
+            tokens: most.min(tokens as u32),
             token_bytes: token as u32,
             fixed_bytes: fixed as u32,
             // Whatever is decided, the draft's caption goes: it is among the fixed bytes.

@@ -28,8 +28,16 @@ pub(super) struct Stream {
     pub frames_in: u32,
     /// Those that it kept.
     pub frames_kept: u32,
-    frames: Vec<(ClockTime, Arc<Measured>)>,
+    frames: Vec<Frame>,
     hops: Vec<Hop>,
+}
+
+/// A kept frame.
+#[derive(Debug)]
+struct Frame {
+    running: ClockTime,
+    measured: Arc<Measured>,
+    jpeg: Option<gst::Buffer>,
 }
 
 /// A frame, or a hop, that stands for its stream, measured against what has been sent by now.
@@ -38,6 +46,8 @@ pub(super) struct Sample {
     pub t: u16,
     pub measured: Arc<Measured>,
     pub now: Measurement,
+    /// The frame itself, where frames come as JPEG pictures.
+    pub jpeg: Option<gst::Buffer>,
 }
 
 impl Stream {
@@ -51,21 +61,25 @@ impl Stream {
         }
     }
 
-    /// Adds a kept frame.
-    pub fn keep(&mut self, running: ClockTime, frame: Arc<Measured>) {
+    /// Adds a kept frame, with its picture if that came as JPEG.
+    pub fn keep(&mut self, running: ClockTime, measured: Arc<Measured>, jpeg: Option<gst::Buffer>) {
         self.frames_in += 1;
         self.frames_kept += 1;
         if self.frames.len() >= MOST_FRAMES {
             let worth = |frame: &Measured| frame.measurement.mas.worth();
             let (mut least, mut worst) = (0, f32::INFINITY);
-            for (index, (_, frame)) in self.frames.iter().enumerate() {
-                if worth(frame) < worst {
-                    (least, worst) = (index, worth(frame));
+            for (index, frame) in self.frames.iter().enumerate() {
+                if worth(&frame.measured) < worst {
+                    (least, worst) = (index, worth(&frame.measured));
                 }
             }
             self.frames.remove(least);
         }
-        self.frames.push((running, frame));
+        self.frames.push(Frame {
+            running,
+            measured,
+            jpeg,
+        });
     }
 
     /// Adds a hop.
@@ -87,10 +101,15 @@ impl Stream {
         threshold: f32,
     ) -> Vec<Sample> {
         let exceeds = |m: &Measurement| m.importance().iter().any(|i| *i > threshold);
-        let news = |t: u16, measured: Arc<Measured>| {
+        let news = |t: u16, measured: Arc<Measured>, jpeg| {
             let now = measured.now();
             let new = exceeds(&now) || !exceeds(&measured.measurement);
-            new.then_some(Sample { t, measured, now })
+            new.then_some(Sample {
+                t,
+                measured,
+                now,
+                jpeg,
+            })
         };
         if self.modality != Modality::Video {
             self.hops.sort_by_key(|hop| hop.end);
@@ -99,13 +118,15 @@ impl Stream {
             let places = places(&latest, start, length, hops);
             let placed = places.into_iter().zip(latest);
             return placed
-                .filter_map(|(t, hop)| news(t, hop.measured))
+                .filter_map(|(t, hop)| news(t, hop.measured, None))
                 .collect();
         }
         // They may have come by two ways: through the pad's queue and past it.
-        self.frames.sort_by_key(|(running, _)| *running);
+        self.frames.sort_by_key(|frame| frame.running);
         let frames = self.frames.into_iter();
-        let samples: Vec<Sample> = frames.filter_map(|(_, frame)| news(0, frame)).collect();
+        let samples: Vec<Sample> = frames
+            .filter_map(|frame| news(0, frame.measured, frame.jpeg))
+            .collect();
         let worth = |sample: &Sample| sample.now.mas.worth();
         let best = samples.iter().map(worth).fold(0.0, f32::max);
         let mut samples = samples.into_iter().rev();
@@ -180,7 +201,7 @@ mod tests {
     fn stream(kept: impl IntoIterator<Item = Arc<Measured>>) -> Stream {
         let mut stream = Stream::new(Modality::Video);
         for frame in kept {
-            stream.keep(ms(frame.frame), frame);
+            stream.keep(ms(frame.frame), frame, None);
         }
         stream
     }
@@ -215,7 +236,7 @@ mod tests {
         let stream = stream(frames(&values));
         assert_eq!(stream.frames_kept as usize, 2 * MOST_FRAMES);
         assert_eq!(stream.frames.len(), MOST_FRAMES);
-        let mut kept = stream.frames.iter().map(|(_, frame)| frame.frame);
+        let mut kept = stream.frames.iter().map(|frame| frame.measured.frame);
         assert!(kept.any(|frame| frame == 1));
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use broker::{FeatureWindow, Modality, ModalityReport, Rig, Token, WindowId};
+use broker::{FeatureWindow, Modality, ModalityReport, Rig, Token, WindowId, limits};
 use gst::ClockTime;
 use mllm::{Trunk, tokens::quantise};
 use ndarray::{Array2, Axis};
@@ -27,6 +27,8 @@ pub(super) enum Error {
     Model(#[from] mllm::Error),
     #[error(transparent)]
     Window(#[from] broker::features::Error),
+    #[error("the JPEG picture of stream `{stream}`: {reason}")]
+    Picture { stream: String, reason: String },
     #[error(
         "stream `{stream}` was encoded by `{found}`, this element's model {loaded}: \
          give msaovideomas, msaoaudiomas, msaosensormas and msaowindow the same model folder"
@@ -154,6 +156,7 @@ impl Encoder {
         for (source, kept) in sources.iter().zip(&kept) {
             spent += self.add(&mut window, source, kept)?;
         }
+        window.keyframe = keyframe(&sources)?;
         let mut buffer = gst::Buffer::from_slice(window.encode()?);
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(start);
@@ -258,6 +261,30 @@ impl Encoder {
             },
         })
     }
+}
+
+/// The picture of the video stream that comes first, if its frames come as pictures.
+fn keyframe(sources: &[Source]) -> Result<Option<Vec<u8>>, Error> {
+    let video = sources.iter().find(|s| s.modality == Modality::Video);
+    let Some((source, jpeg)) = video.and_then(|s| Some((s, s.samples.first()?.jpeg.as_ref()?)))
+    else {
+        return Ok(None);
+    };
+    let picture = jpeg.map_readable().map_err(|error| Error::Picture {
+        stream: source.stream.clone(),
+        reason: error.to_string(),
+    })?;
+    if picture.len() > limits::KEYFRAME {
+        return Err(Error::Picture {
+            stream: source.stream.clone(),
+            reason: format!(
+                "it has {} bytes, at most {} are allowed: scale frames down before they are encoded",
+                picture.len(),
+                limits::KEYFRAME
+            ),
+        });
+    }
+    Ok(Some(picture.to_vec()))
 }
 
 fn mark_sent(samples: &[Sample], kept: &[usize]) {

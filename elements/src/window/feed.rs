@@ -20,6 +20,8 @@ const KNOWN: usize = 32;
 #[derive(Debug)]
 pub(super) struct Feed {
     modality: Modality,
+    /// Frames come as JPEG pictures, which windows take along.
+    pub pictures: bool,
     /// When something last came in, or since when something could have.
     heard: Option<ClockTime>,
     /// It was not heard of for so long that nobody waits for it.
@@ -40,6 +42,7 @@ impl Feed {
     pub fn new(modality: Modality) -> Self {
         Self {
             modality,
+            pictures: false,
             heard: None,
             stalled: false,
             live: None,
@@ -107,7 +110,7 @@ impl Feed {
     /// Takes in a buffer that begins at `running`, before the end of the window.
     pub fn take(
         &mut self,
-        buffer: &gst::BufferRef,
+        buffer: &gst::Buffer,
         running: ClockTime,
         (start, end): (ClockTime, ClockTime),
         stats: &mut Stats,
@@ -133,7 +136,8 @@ impl Feed {
         match measured.into_iter().next_back() {
             _ if late => stats.late += 1,
             Some(frame) => {
-                self.stream().keep(running, frame);
+                let jpeg = self.pictures.then(|| buffer.clone());
+                self.stream().keep(running, frame, jpeg);
                 stats.frames_in += 1;
                 stats.frames_kept += 1;
             }

@@ -16,7 +16,7 @@ use gst_base::prelude::*;
 use super::collect::Stream;
 use super::feed::Feed;
 use super::properties::Stats;
-use crate::lock;
+use crate::{JPEG_MEDIA_TYPE, lock};
 
 /// The windows of a rig's streams.
 #[derive(Debug, Default)]
@@ -108,7 +108,7 @@ impl Gather {
     pub fn arrive(
         &mut self,
         pad: &gst_base::AggregatorPad,
-        buffer: &gst::BufferRef,
+        buffer: &gst::Buffer,
         running: Option<ClockTime>,
         now: Option<ClockTime>,
         stats: &Mutex<Stats>,
@@ -322,7 +322,9 @@ impl Gather {
 
     fn feed(&mut self, pad: &gst_base::AggregatorPad) -> &mut Feed {
         let feed = self.feeds.entry(pad.name().to_string());
-        feed.or_insert_with(|| Feed::new(modality(pad)))
+        let feed = feed.or_insert_with(|| Feed::new(modality(pad)));
+        feed.pictures = brings_pictures(pad);
+        feed
     }
 
     fn reach(&mut self, running: ClockTime, length: Option<ClockTime>) {
@@ -351,6 +353,15 @@ fn modality(pad: &gst_base::AggregatorPad) -> Modality {
         Some(template) if template.name_template().starts_with("sensor") => Modality::Sensor,
         _ => Modality::Video,
     }
+}
+
+/// Whether frames come as JPEG pictures.
+fn brings_pictures(pad: &gst_base::AggregatorPad) -> bool {
+    let caps = pad.current_caps();
+    caps.is_some_and(|caps| {
+        caps.structure(0)
+            .is_some_and(|s| s.name() == JPEG_MEDIA_TYPE)
+    })
 }
 
 /// The first buffer in a pad's queue, and its running time; those without one are late.

@@ -14,7 +14,7 @@ use super::gather::{Closed, Gather, Moment, Step};
 use super::properties::{self, Settings, Stats};
 use crate::beta::{self, Betas};
 use crate::latency::Latency;
-use crate::{lock, sensor::SENSOR_MEDIA_TYPE};
+use crate::{JPEG_MEDIA_TYPE, lock, sensor::SENSOR_MEDIA_TYPE};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -51,7 +51,7 @@ impl Window {
     }
 
     /// A buffer comes in on the pad's own thread; whether it is of the window and was taken.
-    fn arrive(&self, pad: &gst_base::AggregatorPad, buffer: &gst::BufferRef) -> bool {
+    fn arrive(&self, pad: &gst_base::AggregatorPad, buffer: &gst::Buffer) -> bool {
         self.introduce(pad);
         let running = running_time(pad, buffer.pts());
         let now = self.obj().current_running_time();
@@ -156,8 +156,8 @@ impl ElementImpl for Window {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let pad = gst_base::AggregatorPad::static_type();
-            let sink = |name: &str, media: &str| {
-                let caps = gst::Caps::builder(media).any_features().build();
+            let any = |media: &str| gst::Caps::builder(media).any_features().build();
+            let sink = |name: &str, caps: gst::Caps| {
                 let (direction, presence) = (gst::PadDirection::Sink, gst::PadPresence::Request);
                 gst::PadTemplate::with_gtype(name, direction, presence, &caps, pad)
             };
@@ -169,9 +169,13 @@ impl ElementImpl for Window {
                 pad,
             );
             [
-                sink("video_%u", "video/x-raw"),
-                sink("audio_%u", "audio/x-raw"),
-                sink("sensor_%u", SENSOR_MEDIA_TYPE),
+                sink("video_%u", {
+                    let mut caps = any("video/x-raw");
+                    caps.merge(gst::Caps::new_empty_simple(JPEG_MEDIA_TYPE));
+                    caps
+                }),
+                sink("audio_%u", any("audio/x-raw")),
+                sink("sensor_%u", any(SENSOR_MEDIA_TYPE)),
                 src,
             ]
             .into_iter()

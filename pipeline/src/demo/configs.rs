@@ -41,6 +41,7 @@ fn one(arguments: &Arguments, url: &str) -> Result<Table> {
         "rig": "demo",
         "model": absolute(&arguments.edge_model)?,
         "video": clip,
+        "preview": {},
         "nats": { "url": url },
     });
     if arguments.scene == Scene::Rig {
@@ -60,6 +61,7 @@ fn four(arguments: &Arguments, url: &str) -> Result<Table> {
     );
     let mut rig: Table = config::load(Path::new(FOUR))?;
     let model = absolute(&arguments.edge_model)?;
+    rig.insert("preview".into(), Value::Table(Table::new()));
     rig.insert("model".into(), model.to_string_lossy().into_owned().into());
     rig.insert(
         "nats".into(),

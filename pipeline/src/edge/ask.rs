@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use broker::ask::{self, Answer, AnswerStatus, Asked};
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
@@ -164,12 +164,7 @@ async fn send(
     if !goes {
         return Ok(());
     }
-    // As the sink refuses it.
-    ensure!(
-        window.keyframe.is_none(),
-        "window {} holds a picture: it stays here",
-        window.id
-    );
+    window.send_keyframe_alone();
     let bound = deliverer.connection().max_payload();
     if bound > 0 {
         window.thin(bound)?;

@@ -9,6 +9,7 @@ use mllm::Provider;
 use serde::Deserialize;
 
 use super::launch::{self, Stream};
+use super::pictures::{Keyframe, Preview};
 use super::streams::{Audio, Sensor, Video, readable};
 
 /// Most standing prompts: each costs a pass of the model.
@@ -55,9 +56,15 @@ pub struct Config {
     /// What becomes of a window after its draft.
     #[serde(default)]
     pub offload: Offload,
-    /// What of the streams may leave the box; features and captions if left out, and nothing else can.
+    /// What of the streams may leave the box with a window; features and captions if left out.
     #[serde(default)]
-    pub payload: Option<Payload>,
+    pub payload: Payload,
+    /// The picture of a window, with `payload = "keyframes"`.
+    #[serde(default)]
+    pub keyframe: Keyframe,
+    /// Pictures for people who watch; none if left out.
+    #[serde(default)]
+    pub preview: Option<Preview>,
     /// How questions are answered.
     #[serde(default)]
     pub ask: Ask,
@@ -150,18 +157,22 @@ pub struct Draft {
     pub keep_tokens: Option<u32>,
 }
 
-/// What of the streams may leave the box.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+/// What of the streams may leave the box with a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Payload {
     /// Features, captions and figures; no pixel and no sample of sound.
+    #[default]
     Features,
+    /// A picture in place of the features of video, for a cloud whose model looks at pictures.
+    Keyframes,
 }
 
 impl Display for Payload {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Features => "features",
+            Self::Keyframes => "keyframes",
         })
     }
 }
@@ -351,6 +362,8 @@ impl Config {
         seconds("draft.beta_budget_s", self.draft.beta_budget_s, 0.0)?;
         tokens("draft.keep_tokens", self.draft.keep_tokens)?;
         self.offload.check()?;
+        self.keyframe.check()?;
+        self.preview.as_ref().map_or(Ok(()), Preview::check)?;
         ensure!(
             self.queue.messages != Some(0),
             "queue.messages is 0; it is at least 1"
@@ -549,7 +562,7 @@ mod tests {
     fn mistakes_are_named() {
         for (text, word) in [
             ("paces = 'fast'", "paces"),
-            ("payload = 'keyframes'", "expected `features`"),
+            ("payload = 'pixels'", "expected `features` or `keyframes`"),
             ("[[audio]]\nsource = 'auto'\nloop = true", "loop"),
             (
                 "[[sensor]]\nsource = 'a.csv'\ngate = { treshold = 1 }",

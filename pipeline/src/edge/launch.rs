@@ -5,7 +5,7 @@ use std::path::Path;
 
 use broker::{ConnectConfig, Modality};
 
-use super::config::{Config, Gate, Offload};
+use super::config::{Config, Gate, Offload, Payload};
 use super::streams::{Audio, Pace, Sensor, Video};
 
 /// The name of the `msaowindow`.
@@ -44,6 +44,16 @@ impl Stream {
         format!("gate_{}", self.pad())
     }
 
+    /// The name of what its frames go to the gate and to previews from.
+    pub fn tee(self) -> String {
+        format!("tee_{}", self.pad())
+    }
+
+    /// The name of the sink of its previews.
+    pub fn preview(self) -> String {
+        format!("preview_{}", self.pad())
+    }
+
     /// The name of the element that its data come from.
     pub fn source(self) -> String {
         format!("source_{}", self.pad())
@@ -77,14 +87,22 @@ pub fn line(config: &Config) -> String {
         push(
             &mut line,
             &format!(
-                " ! {} name={} {models}{} ! msaogate name={}",
+                " ! {} name={} {models}{}",
                 branch.meter,
                 stream.mas(),
                 branch.options,
-                stream.gate()
             ),
         );
+        let video = stream.modality == Modality::Video;
+        let preview = config.preview.filter(|_| video);
+        if preview.is_some() {
+            push(&mut line, &format!(" ! tee name={}", stream.tee()));
+        }
+        push(&mut line, &format!(" ! msaogate name={}", stream.gate()));
         gate(&mut line, &branch.gate);
+        if video && config.payload == Payload::Keyframes {
+            push(&mut line, &format!(" ! {}", config.keyframe.line()));
+        }
         push(
             &mut line,
             &format!(
@@ -93,6 +111,19 @@ pub fn line(config: &Config) -> String {
                 stream.pad()
             ),
         );
+        if let Some(preview) = preview {
+            let (tee, made) = (stream.tee(), preview.line());
+            let sink = stream.preview();
+            push(
+                &mut line,
+                &format!(
+                    "  {tee}. ! {made} ! msaonatssink name={sink} rig={} stream={} async=false",
+                    config.rig,
+                    stream.pad()
+                ),
+            );
+            nats(&mut line, &config.nats);
+        }
     }
     line
 }
@@ -136,7 +167,8 @@ fn trunk(config: &Config, models: &str) -> String {
     option(&mut line, "queue-messages", config.queue.messages);
     option(&mut line, "queue-bytes", config.queue.bytes);
     option(&mut line, "on-full", config.queue.on_full);
-    option(&mut line, "payload", config.payload);
+    let more = config.payload != Payload::default();
+    option(&mut line, "payload", more.then_some(config.payload));
     line
 }
 
@@ -374,6 +406,7 @@ mod tests {
         let config = toml::from_str(
             r#"
             rig = "car"
+            payload = "keyframes"
             model = "models/my edge"
             prompt = 'say "hi" ! now'
             provider = "cpu"
@@ -428,6 +461,12 @@ mod tests {
             password = "env:CAR"
             [queue]
             on_full = "drop-oldest"
+            [keyframe]
+            side = 800
+            quality = 70
+            [preview]
+            per_second = 4
+            side = 200
             "#,
         )
         .unwrap();
@@ -439,7 +478,12 @@ mod tests {
                 r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
                 r#"prompt="say \"hi\" ! now""#,
                 r#"model="models/my edge" provider=cpu"#,
-                "provider=cpu batch=4 batch-wait=2500000 ! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! ",
+                "provider=cpu batch=4 batch-wait=2500000 ! tee name=tee_video_0 ! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! videoconvertscale ! ",
+                r#"caps="video/x-raw,width=[1,800],height=[1,800],pixel-aspect-ratio=1/1" ! jpegenc quality=70 ! queue"#,
+                "tee_video_1. ! queue leaky=downstream",
+                r#"max-rate=4 ! videoconvertscale ! capsfilter caps="video/x-raw,width=[1,200],height=[1,200]"#,
+                r#"msaonatssink name=preview_video_1 rig=car stream=video_1 async=false url="nats://hub:4222""#,
+                "payload=keyframes",
                 r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,

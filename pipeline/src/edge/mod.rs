@@ -3,6 +3,7 @@
 mod ask;
 mod config;
 mod launch;
+mod pictures;
 mod run;
 mod sources;
 mod stats;

@@ -58,8 +58,8 @@ struct Feed {
     stream: Stream,
     /// Where its data go in.
     input: gst::Pad,
-    /// Where it can be ended, whatever its meter makes of it: behind its gate.
-    end: gst::Pad,
+    /// Where its stream goes on: what follows the gate, and the sink of previews.
+    ends: Vec<gst::Pad>,
 }
 
 impl Sources {
@@ -342,6 +342,11 @@ impl Feed {
         let gate = pipeline.by_name(&stream.gate());
         let end = gate.and_then(|gate| gate.static_pad("src")?.peer());
         let end = end.with_context(|| format!("nothing follows {}", stream.gate()))?;
+        let preview = pipeline.by_name(&stream.preview());
+        let ends = [end]
+            .into_iter()
+            .chain(preview.and_then(|sink| sink.static_pad("sink")));
+        let ends: Vec<gst::Pad> = ends.collect();
         let mut next = pipeline.by_name(&stream.mas());
         loop {
             let element = next.with_context(|| format!("nothing leads to {}", stream.mas()))?;
@@ -350,18 +355,27 @@ impl Feed {
             let input = input.with_context(|| format!("nothing leads to {}", stream.mas()))?;
             match input.peer() {
                 Some(peer) => next = peer.parent_element(),
-                None => return Ok(Self { stream, input, end }),
+                None => {
+                    return Ok(Self {
+                        stream,
+                        input,
+                        ends,
+                    });
+                }
             }
         }
     }
 
     /// Ends it, if it is ready for that or has ended.
     fn end(&self) -> bool {
-        let pad = &self.end;
-        if pad.sticky_event::<gst::event::StreamStart>(0).is_none() {
-            pad.send_event(gst::event::StreamStart::new("gone"));
-        }
-        pad.send_event(gst::event::Eos::new()) || pad.pad_flags().contains(gst::PadFlags::EOS)
+        let end = |pad: &gst::Pad| {
+            if pad.sticky_event::<gst::event::StreamStart>(0).is_none() {
+                pad.send_event(gst::event::StreamStart::new("gone"));
+            }
+            pad.send_event(gst::event::Eos::new()) || pad.pad_flags().contains(gst::PadFlags::EOS)
+        };
+        // Each, whatever the others say.
+        self.ends.iter().filter(|pad| !end(pad)).count() == 0
     }
 }
 

@@ -37,7 +37,7 @@ fn rig(folder: &Path, url: &str, clip: &str, pace: &str) -> Vec<String> {
         .map(|source| format!("[[video]]\nsource = '{source}'\npace = '{pace}'\n"))
         .collect();
     let head = format!(
-        "rig = 'four'\nmodel = '{}'\nnats = {{ url = '{url}' }}\n[[video]]\nsource = '{}'\npace = '{pace}'\n{streams}",
+        "rig = 'four'\nmodel = '{}'\nnats = {{ url = '{url}' }}\npreview = {{}}\n[[video]]\nsource = '{}'\npace = '{pace}'\n{streams}",
         models().0.display(),
         media(clip).display(),
     );

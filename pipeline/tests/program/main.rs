@@ -14,6 +14,7 @@ mod explain;
 mod faults;
 mod leaf;
 mod models;
+mod pictures;
 mod privacy;
 mod rig;
 mod rtsp;

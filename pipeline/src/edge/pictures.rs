@@ -1,0 +1,91 @@
+//! Pictures that leave the box where that is asked for: keyframes for the cloud's model, previews for people.
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+
+/// The picture that goes with a window in place of its video tokens, with `payload = "keyframes"`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keyframe {
+    /// Pixels of its longer side at most, 16 to 4,096; smaller frames stay as they are.
+    pub side: u32,
+    /// Quality of the JPEG, 1 to 100.
+    pub quality: u32,
+}
+
+impl Default for Keyframe {
+    fn default() -> Self {
+        Self {
+            side: 640,
+            quality: 85,
+        }
+    }
+}
+
+/// Small pictures of each camera for people who watch, with the importance of their positions. None are made if the
+/// table is left out.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preview {
+    /// Pictures a second at most, 1 to 30.
+    pub per_second: u32,
+    /// Pixels of the longer side at most, 16 to 1,280.
+    pub side: u32,
+}
+
+impl Default for Preview {
+    fn default() -> Self {
+        Self {
+            per_second: 2,
+            side: 320,
+        }
+    }
+}
+
+const PREVIEW_QUALITY: u32 = 70;
+
+impl Keyframe {
+    /// # Errors
+    /// A number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        within("keyframe.side", self.side, 16, 4096)?;
+        within("keyframe.quality", self.quality, 1, 100)
+    }
+
+    /// What makes them of a camera's frames.
+    pub fn line(&self) -> String {
+        jpeg(self.side, self.quality)
+    }
+}
+
+impl Preview {
+    /// # Errors
+    /// A number is out of its range.
+    pub fn check(&self) -> Result<()> {
+        within("preview.per_second", self.per_second, 1, 30)?;
+        within("preview.side", self.side, 16, 1280)
+    }
+
+    /// What makes them of a camera's frames, and holds up nothing.
+    pub fn line(&self) -> String {
+        format!(
+            "queue leaky=downstream max-size-buffers=1 max-size-bytes=0 max-size-time=0 ! videorate drop-only=true max-rate={} ! {}",
+            self.per_second,
+            jpeg(self.side, PREVIEW_QUALITY)
+        )
+    }
+}
+
+fn jpeg(side: u32, quality: u32) -> String {
+    format!(
+        r#"videoconvertscale ! capsfilter caps="video/x-raw,width=[1,{side}],height=[1,{side}],pixel-aspect-ratio=1/1" ! jpegenc quality={quality}"#
+    )
+}
+
+fn within(name: &str, value: u32, least: u32, most: u32) -> Result<()> {
+    ensure!(
+        (least..=most).contains(&value),
+        "{name} is {value}; it is {least} to {most}"
+    );
+    Ok(())
+}
