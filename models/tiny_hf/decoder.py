@@ -25,16 +25,17 @@ def half_turned(x):
 class Decoder(nn.Module):
     """`model` is a text model of transformers (Llama or Qwen2-VL), `sections` the parts of M-RoPE, if it is used.
 
-    With `keeps` it is told, as newer exports are, of how many last positions logits are wanted; 0 is all.
+    With `keeps` it is told, as newer exports are, of how many last positions logits are wanted; 0 is all. Without `masks`
+    it looks at padding, as some exports do.
     """
 
-    def __init__(self, model, head: nn.Linear, sections: list[int] | None, keeps: bool):
+    def __init__(self, model, head: nn.Linear, sections: list[int] | None, keeps: bool, masks: bool = True):
         super().__init__()
         config = model.config
         self.layers, self.norm, self.head = model.layers, model.norm, head
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         self.head_dim = getattr(config, "head_dim", None) or config.hidden_size // self.heads
-        self.sections, self.keeps = sections, keeps
+        self.sections, self.keeps, self.masks = sections, keeps, masks
         powers = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
         # Not a buffer: f16 is too coarse for angles.
         self.frequencies = 1.0 / config.rope_theta**powers
@@ -55,7 +56,8 @@ class Decoder(nn.Module):
         before = past[0].shape[2]
         keys = torch.arange(before + length)
         queries = torch.arange(length) + before
-        seen = (keys[None, :] <= queries[:, None])[None] & (attention_mask[:, None, :] > 0)
+        # A mask without effect must stay an input.
+        seen = (keys[None, :] <= queries[:, None])[None] & (attention_mask[:, None, :] > (0 if self.masks else -1))
         bias = (~seen)[:, None].to(inputs_embeds.dtype) * UNSEEN
         cos, sin = (part.to(inputs_embeds.dtype) for part in self.turns(position_ids))
 

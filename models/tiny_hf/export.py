@@ -29,7 +29,7 @@ def write(module, example, path: Path, inputs, outputs, axes) -> None:
 
 
 def networks(family, folder: Path) -> None:
-    """The three networks of `family`, each in its variants."""
+    """The three networks of `family`, each in its variants; for one family also a decoder that ignores its mask."""
     folder.mkdir(parents=True, exist_ok=True)
     vision, embeddings, decoder = family.networks()
     config = family.model.config.get_text_config()
@@ -56,12 +56,19 @@ def networks(family, folder: Path) -> None:
         inputs.append("num_logits_to_keep")
     example, inputs = (*example, *cache), inputs + [f"past_key_values.{name}" for name in names]
     outputs = ["logits"] + [f"present.{name}" for name in names]
-    write(decoder, example, folder / "decoder_model_merged.onnx", inputs, outputs, {
+    axes = {
         "inputs_embeds": axes, "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
         "position_ids": position_axes, "logits": axes,
         **{f"past_key_values.{name}": {0: "batch_size", 2: "past_sequence_length"} for name in names},
         **{f"present.{name}": {0: "batch_size", 2: "total_sequence_length"} for name in names},
-    })
+    }
+    write(decoder, example, folder / "decoder_model_merged.onnx", inputs, outputs, axes)
+    if family.name == "smolvlm":
+        decoder.masks = False
+        unmasked = folder.parent / "unmasked" / "decoder_model_merged.onnx"
+        unmasked.parent.mkdir(exist_ok=True)
+        write(decoder, example, unmasked, inputs, outputs, axes)
+        unmasked.with_stem("decoder_model_merged_fp16").unlink()
     logging.disable(logging.WARNING)
     quantize_dynamic(folder / "decoder_model_merged.onnx", folder / "decoder_model_merged_int8.onnx",
                      weight_type=QuantType.QInt8)

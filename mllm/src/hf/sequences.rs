@@ -54,7 +54,8 @@ impl<'n> Readings<'n> {
         let (mut padded, mut positions, mut mask) = (Vec::new(), Vec::new(), Vec::new());
         for ((&(member, length), &its), embeds) in cache.members.iter().zip(counts).zip(embeds) {
             let prefix = &self.prefixes[member];
-            padded.resize(padded.len() + (count - its) * width, 0.0);
+            // With anything but zeros, so that a decoder which looks there is found out.
+            padded.extend(embeds[..width].repeat(count - its));
             padded.extend_from_slice(embeds);
             positions.resize(positions.len() + count - its, [0; 3]);
             positions.extend((length - its..length).map(|at| {

@@ -1,9 +1,9 @@
 //! Logits and greedy answers, alone and together.
 
-use mllm::Agreement;
-use mllm::hf::{Turn, Variant};
+use mllm::hf::{ChatModel, Turn, Variant};
+use mllm::{Agreement, Provider};
 
-use crate::golden::{LONGEST, MODELS, apart, cases, frames, load, pictures, tensors};
+use crate::golden::{LONGEST, MODELS, apart, cases, copy, folder, frames, load, pictures, tensors};
 
 #[test]
 fn logits_and_answers_are_those_of_pytorch() {
@@ -37,6 +37,7 @@ fn logits_and_answers_are_those_of_pytorch() {
 fn questions_asked_together_are_answered_as_alone() {
     for name in MODELS {
         let mut model = load(name, Variant::Fp32);
+        assert!(model.batches());
         let cases = cases(name);
         let all: Vec<_> = (cases.values())
             .flat_map(|case| case.questions.iter().zip(&case.pictures).zip(&case.answers))
@@ -75,5 +76,32 @@ fn steps_on_a_cache_give_what_one_pass_gives() {
             println!("{name}, {case}: a pass and steps differ by at most {apart:e}");
             assert!(apart < 1e-4, "{name}, {case}: {apart}");
         }
+    }
+}
+
+#[test]
+fn a_decoder_that_looks_at_padding_is_asked_one_by_one() {
+    let mut model = load("smolvlm", Variant::Fp32);
+    let folder_copy = copy("smolvlm");
+    std::fs::copy(
+        folder("smolvlm").join("unmasked/decoder_model_merged.onnx"),
+        folder_copy.path().join("onnx/decoder_model_merged.onnx"),
+    )
+    .unwrap();
+    let mut unmasked = ChatModel::load(folder_copy.path(), Variant::Fp32, Provider::Cpu).unwrap();
+    assert!(!unmasked.batches());
+    let shown = [pictures(&["wide".into()]), pictures(&[])];
+    let frames: Vec<_> = shown.iter().map(|shown| frames(shown)).collect();
+    let turns: Vec<_> = (frames.iter())
+        .map(|images| Turn {
+            images,
+            prompt: "what is on the road?",
+            draft: None,
+        })
+        .collect();
+    let answers = unmasked.verify_all(&turns, LONGEST, Agreement::Margin(1.0));
+    for (turn, answer) in turns.iter().zip(answers) {
+        let alone = model.answer(turn.images, turn.prompt, LONGEST).unwrap();
+        assert_eq!(answer.unwrap().caption.token_ids, alone.token_ids);
     }
 }
