@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
 CACHE_AXES = {0: "batch_size", 2: "sequence_length"}
 
@@ -72,4 +73,7 @@ def networks(family, folder: Path) -> None:
     logging.disable(logging.WARNING)
     quantize_dynamic(folder / "decoder_model_merged.onnx", folder / "decoder_model_merged_int8.onnx",
                      weight_type=QuantType.QInt8)
+    quantizer = MatMulNBitsQuantizer(onnx.load(folder / "decoder_model_merged.onnx"), block_size=32, is_symmetric=True)
+    quantizer.process()
+    onnx.save(quantizer.model.model, folder / "decoder_model_merged_q4.onnx")
     logging.disable(logging.NOTSET)

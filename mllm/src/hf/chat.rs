@@ -3,28 +3,21 @@
 use std::fmt;
 use std::path::Path;
 
-use ndarray::{Array2, ArrayD, IxDyn};
-use tokenizers::Tokenizer;
+use ndarray::Array2;
 
-use super::config::{Architecture, Model};
-use super::networks::{Networks, Places};
-use super::picture::{Layout, Seen, rgb};
-use super::qwen2_vl::Patcher;
+use super::config::Architecture;
+use super::networks::Networks;
+use super::reader::{Read, Reader};
 use super::sequences::{Prefix, Reading, Readings};
-use super::smolvlm::Tiler;
-use super::template::Template;
-use super::variant::Variants;
+use super::variant::{Variant, Variants};
 use crate::batch::{self, Sequences};
 use crate::caption::{Caption, Verified};
-use crate::config::{files, read_tokenizer};
 use crate::generate::{Decoded, LanguageModel, Rules, greedy};
 use crate::verify::{self, Outcome};
 use crate::{Agreement, Error, Frame, Options, Provider, Result};
 
 /// Most tokens of an answer.
 const MOST_TOKENS: usize = 4096;
-/// Longest question, in bytes.
-const MOST_PROMPT: usize = 1 << 16;
 /// How near in logits two tokens may be for one pass in f32 not to settle which is best: see [`verify`].
 const TIE_TOLERANCE: f32 = 1e-3;
 /// How far apart a sequence's logits may be alone and beside a longer one, as a share of their range. A decoder in 8 bits
@@ -42,37 +35,9 @@ pub struct Turn<'a> {
     pub draft: Option<&'a [u32]>,
 }
 
-/// What a model reads of a [`Turn`] before it answers.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Read {
-    /// The chat template's text, each picture being one token in it.
-    pub text: String,
-    /// Token ids, with as many for each picture as it has embeddings.
-    pub token_ids: Vec<u32>,
-    /// Each picture.
-    pub pictures: Vec<Seen>,
-    /// Time, row and column of each token; the three are the same for Idefics3.
-    pub positions: Vec<[i64; 3]>,
-    /// What the answer's first token has for all three.
-    pub next: i64,
-}
-
-/// How pictures are seen.
-#[derive(Debug)]
-enum Eye {
-    Tiles(Tiler),
-    Patches(Patcher),
-}
-
 /// A model of pictures and text, exported to ONNX.
 pub struct ChatModel {
-    model: Model,
-    eye: Eye,
-    template: Template,
-    tokenizer: Tokenizer,
-    /// What text must not contain: tokens that are more than text.
-    special: Vec<String>,
-    image: String,
+    reader: Reader,
     networks: Networks,
     tie_tolerance: f32,
     near_ties: u64,
@@ -92,54 +57,14 @@ impl ChatModel {
         options: impl Into<Options>,
     ) -> Result<Self> {
         let (variants, options) = (variants.into(), options.into());
-        let model = Model::load(folder)?;
-        let (eye, places, pixels) = match model.architecture {
-            Architecture::Smolvlm => {
-                let tiler = Tiler::load(folder)?;
-                let side = tiler.side() as i64;
-                let pixels = vec![-1, -1, 3, side, side];
-                (Eye::Tiles(tiler), Places::Plain, pixels)
-            }
-            Architecture::Qwen2Vl => {
-                let patcher = Patcher::load(folder)?;
-                let pixels = vec![-1, patcher.patch_values() as i64];
-                (Eye::Patches(patcher), Places::Three, pixels)
-            }
-        };
-        let template = Template::load(folder)?;
-        let path = folder.join(files::TOKENIZER);
-        let mut tokenizer = Tokenizer::from_bytes(read_tokenizer(&path)?)
-            .map_err(|error| Error::broken(&path, format!("is not a tokenizer: {error}")))?;
-        let unpadded = tokenizer.with_padding(None).with_truncation(None);
-        unpadded.map_err(|error| Error::broken(&path, error.to_string()))?;
-        let added = tokenizer.get_added_tokens_decoder().into_values();
-        let special = added.filter(|token| token.special);
-        let special = special.map(|token| token.content).collect();
-        let image = tokenizer.id_to_token(model.image_token).ok_or_else(|| {
-            let problem = format!("has no token {}, the image token", model.image_token);
-            Error::broken(&path, problem)
-        })?;
-
+        let reader = Reader::load(folder)?;
+        let (places, pixels) = (reader.places(), reader.pixels());
         let networks = Networks::load(folder, variants, places, &pixels, options)?;
-        let (size, vocabulary) = (tokenizer.get_vocab_size(true), networks.vocabulary);
-        if size > vocabulary {
-            let problem = format!("has {size} tokens, but the model knows {vocabulary}");
-            return Err(Error::broken(&path, problem));
-        }
-        let mut named = model.ends.iter().chain(&model.suppressed);
-        if let Some(id) = named.find(|&&id| id as usize >= vocabulary) {
-            let problem = format!("names token {id}, but the vocabulary ends at {vocabulary}");
-            return Err(Error::broken(&folder.join(files::CONFIG), problem));
-        }
+        reader.check(folder, networks.vocabulary)?;
         // Any other arithmetic rounds too much for a pass to settle what is near.
-        let whole = variants.decoder == super::Variant::Fp32;
+        let whole = variants.decoder == Variant::Fp32;
         let mut loaded = Self {
-            model,
-            eye,
-            template,
-            tokenizer,
-            special,
-            image,
+            reader,
             networks,
             tie_tolerance: if whole { TIE_TOLERANCE } else { f32::INFINITY },
             near_ties: 0,
@@ -159,27 +84,14 @@ impl ChatModel {
 
     /// Reads a little, so that a network whose sizes are wrong fails here and not at the first picture.
     fn try_out(&mut self) -> Result<()> {
-        let (shape, layout) = match &self.eye {
-            Eye::Tiles(tiler) => {
-                let (rows, columns) = (0, 0);
-                let shape = vec![1, 3, tiler.side(), tiler.side()];
-                (shape, Layout::Tiles { rows, columns })
-            }
-            Eye::Patches(patcher) => {
-                let merge = patcher.merge();
-                let shape = vec![merge * merge, patcher.patch_values()];
-                (shape, Layout::Grid([1, merge, merge]))
-            }
-        };
-        // Exports leave tiles out that are all 0.
-        let pixels = ArrayD::from_elem(IxDyn(&shape), 0.5);
-        self.networks
-            .see(&Seen { pixels, layout }, self.embeddings(layout))?;
+        let seen = self.reader.smallest();
+        let tokens = self.reader.embeddings(seen.layout);
+        self.networks.see(&seen, tokens)?;
         let read = self.read(&[], "?")?;
         let prefix = self.prefix(&read)?;
         let mut reading = Reading::new(&mut self.networks, prefix);
         reading.start(&[])?;
-        reading.step(0, self.model.image_token)?;
+        reading.step(0, self.reader.model.image_token)?;
         Ok(())
     }
 
@@ -209,7 +121,7 @@ impl ChatModel {
 
     /// What it is.
     pub fn architecture(&self) -> Architecture {
-        self.model.architecture
+        self.reader.model.architecture
     }
 
     /// What runs it: never [`Provider::Auto`].
@@ -337,22 +249,7 @@ impl ChatModel {
     /// # Errors
     /// [`Error::Draft`] if it holds a special token.
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>> {
-        if let Some(token) = self.special_in(text) {
-            return Err(Error::Draft(format!("holds `{token}`, which is not text")));
-        }
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(Vec::new());
-        }
-        // Where the template ends in a word the answer goes on after a space.
-        let rendered = self.template.render(0, "?")?;
-        let space = match rendered.ends_with(char::is_whitespace) {
-            true => "",
-            false => " ",
-        };
-        let encoding = (self.tokenizer.encode_fast(format!("{space}{text}"), false))
-            .map_err(|error| Error::Draft(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        self.reader.tokens(text)
     }
 
     /// The text of an answer's tokens, as in [`Caption::text`].
@@ -360,10 +257,7 @@ impl ChatModel {
     /// # Errors
     /// [`Error::Draft`] if the tokenizer can't decode them.
     pub fn text(&self, token_ids: &[u32]) -> Result<String> {
-        match self.tokenizer.decode(token_ids, true) {
-            Ok(text) => Ok(text.trim().to_string()),
-            Err(error) => Err(Error::Draft(format!("cannot be decoded: {error}"))),
-        }
+        self.reader.text(token_ids)
     }
 
     /// What the model reads when it is asked `prompt` about `images`.
@@ -371,52 +265,7 @@ impl ChatModel {
     /// # Errors
     /// [`Error::Frame`] or [`Error::Prompt`] if it can't read them.
     pub fn read(&self, images: &[Frame<'_>], prompt: &str) -> Result<Read> {
-        if prompt.len() > MOST_PROMPT {
-            let length = prompt.len();
-            let problem = format!("is {length} bytes long, at most {MOST_PROMPT} are read");
-            return Err(Error::Prompt(problem));
-        }
-        if let Some(token) = self.special_in(prompt) {
-            let problem = format!("holds `{token}`, which is not text for this model");
-            return Err(Error::Prompt(problem));
-        }
-        let mut pictures = Vec::with_capacity(images.len());
-        let mut embeddings = 0;
-        for image in images {
-            let picture = rgb(image)?;
-            let seen = match &self.eye {
-                Eye::Tiles(tiler) => tiler.see(&picture)?,
-                Eye::Patches(patcher) => patcher.see(&picture)?,
-            };
-            embeddings += self.embeddings(seen.layout);
-            self.fits(embeddings)?;
-            pictures.push(seen);
-        }
-        let text = self.template.render(images.len(), prompt)?;
-        let token_ids = self.encoded(&text, &pictures)?;
-        self.fits(token_ids.len())?;
-        let (positions, next) = match &self.eye {
-            Eye::Tiles(_) => {
-                let length = token_ids.len() as i64;
-                ((0..length).map(|at| [at; 3]).collect(), length)
-            }
-            Eye::Patches(patcher) => {
-                let grids: Vec<_> = (pictures.iter())
-                    .filter_map(|seen| match seen.layout {
-                        Layout::Grid(grid) => Some(grid),
-                        Layout::Tiles { .. } => None,
-                    })
-                    .collect();
-                patcher.positions(&token_ids, self.model.image_token, &grids)
-            }
-        };
-        Ok(Read {
-            text,
-            token_ids,
-            pictures,
-            positions,
-            next,
-        })
+        self.reader.read(images, prompt)
     }
 
     /// The logits that predict each token of `answer`, and what follows it: one pass over all of it, [tokens + 1,
@@ -454,8 +303,8 @@ impl ChatModel {
     fn rules(&self, max_tokens: usize) -> Rules {
         Rules {
             vocabulary: self.networks.vocabulary,
-            ends: self.model.ends.clone(),
-            suppressed: self.model.suppressed.clone(),
+            ends: self.reader.model.ends.clone(),
+            suppressed: self.reader.model.suppressed.clone(),
             longest: max_tokens.min(MOST_TOKENS),
             tie_tolerance: self.tie_tolerance,
         }
@@ -464,7 +313,7 @@ impl ChatModel {
     /// Reads pictures and prompt, with room for an answer.
     fn begin(&mut self, images: &[Frame<'_>], prompt: &str, rules: &Rules) -> Result<Prefix> {
         let read = self.read(images, prompt)?;
-        self.fits(read.token_ids.len() + rules.longest)?;
+        self.reader.fits(read.token_ids.len() + rules.longest)?;
         self.prefix(&read)
     }
 
@@ -473,18 +322,20 @@ impl ChatModel {
         let width = self.networks.width;
         let mut features = Vec::new();
         for seen in &read.pictures {
-            let tokens = self.embeddings(seen.layout);
+            let tokens = self.reader.embeddings(seen.layout);
             features.extend(self.networks.see(seen, tokens)?);
         }
         let (ids, seen) = (read.token_ids.iter(), features.len() / width);
-        let places = ids.filter(|&&id| id == self.model.image_token).count();
+        let places = ids
+            .filter(|&&id| id == self.reader.model.image_token)
+            .count();
         if places != seen {
             return Err(Error::Prompt(format!(
                 "has {places} places for {seen} embeddings of pictures: are tokenizer.json and config.json of one model?"
             )));
         }
         let rows = embeds.chunks_exact_mut(width).zip(&read.token_ids);
-        let places = rows.filter(|&(_, &id)| id == self.model.image_token);
+        let places = rows.filter(|&(_, &id)| id == self.reader.model.image_token);
         for ((row, _), feature) in places.zip(features.chunks_exact(width)) {
             row.copy_from_slice(feature);
         }
@@ -493,58 +344,6 @@ impl ChatModel {
             positions: read.positions.clone(),
             next: read.next,
         })
-    }
-
-    /// Embeddings of a picture.
-    fn embeddings(&self, layout: Layout) -> usize {
-        match (&self.eye, layout) {
-            (Eye::Tiles(tiler), Layout::Tiles { rows, columns }) => tiler.tokens(rows, columns),
-            (Eye::Patches(patcher), Layout::Grid(grid)) => patcher.tokens(grid),
-            _ => 0,
-        }
-    }
-
-    /// The ids of the template's `text`, each picture in it as long as its embeddings are many.
-    fn encoded(&self, text: &str, pictures: &[Seen]) -> Result<Vec<u32>> {
-        let image = self.image.as_str();
-        let mut parts = text.split(image);
-        let mut long = parts.next().unwrap_or_default().to_string();
-        let shown = text.matches(image).count();
-        if shown != pictures.len() {
-            let given = pictures.len();
-            let problem = format!("the chat template shows {shown} pictures of {given}");
-            return Err(Error::Prompt(problem));
-        }
-        for (part, seen) in parts.zip(pictures) {
-            match (&self.eye, seen.layout) {
-                (Eye::Tiles(tiler), Layout::Tiles { rows, columns }) => {
-                    long += &tiler.text(rows, columns, image);
-                }
-                (Eye::Patches(patcher), Layout::Grid(grid)) => {
-                    long += &image.repeat(patcher.tokens(grid));
-                }
-                _ => {}
-            }
-            long += part;
-        }
-        let encoding = (self.tokenizer.encode_fast(long, true))
-            .map_err(|error| Error::Prompt(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    fn fits(&self, tokens: usize) -> Result<()> {
-        let most = self.model.longest;
-        if tokens > most {
-            return Err(Error::Prompt(format!(
-                "pictures, prompt and answer are {tokens} tokens long, the model reads {most}: show fewer or smaller pictures"
-            )));
-        }
-        Ok(())
-    }
-
-    fn special_in(&self, text: &str) -> Option<&str> {
-        let mut special = self.special.iter().map(String::as_str);
-        special.find(|token| text.contains(token))
     }
 
     fn caption(&self, decoded: Decoded) -> Result<Caption> {

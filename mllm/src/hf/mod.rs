@@ -11,13 +11,15 @@ mod config;
 mod networks;
 mod picture;
 mod qwen2_vl;
+mod reader;
 mod resample;
 mod sequences;
 mod smolvlm;
 mod template;
 mod variant;
 
-pub use chat::{ChatModel, Read, Turn};
+pub use chat::{ChatModel, Turn};
 pub use config::Architecture;
 pub use picture::{Layout, Seen};
+pub use reader::Read;
 pub use variant::{Variant, Variants};

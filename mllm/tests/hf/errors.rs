@@ -131,7 +131,7 @@ fn a_file_that_is_missing_or_broken_is_named() {
 fn variants_that_are_there_are_named() {
     let error = error(&folder("smolvlm"), Variant::Q4F16);
     let named = error.contains("decoder_model_merged_q4f16.onnx");
-    assert!(named && error.ends_with("fp32, fp16, int8"), "{error}");
+    assert!(named && error.ends_with("fp32, fp16, q4, int8"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Networks in f16 and in 8 bits. What they answer with random weights says nothing: their logits are held to those of f32.
+//! Networks in f16, and in 8 and 4 bits. What they answer with random weights says nothing: their logits are held to those of f32.
 
 use mllm::Agreement;
 use mllm::hf::{Turn, Variant, Variants};
@@ -9,14 +9,20 @@ use crate::golden::{LONGEST, MODELS, apart, cases, frames, load, pictures, tenso
 const F16: f64 = 0.03;
 /// A decoder in 8 bits: the largest difference found was 0.37.
 const INT8: f64 = 0.6;
+/// A decoder in blocks of 32 4-bit values, which random weights bear badly: the largest difference found was 2.0.
+const Q4: f64 = 3.0;
 
 #[test]
 fn other_variants_give_nearly_the_logits_of_f32() {
-    let int8 = Variants {
-        decoder: Variant::Int8,
+    let decoder = |decoder| Variants {
+        decoder,
         ..Variants::default()
     };
-    for (variants, tolerance) in [(Variant::Fp16.into(), F16), (int8, INT8)] {
+    for (variants, tolerance) in [
+        (Variant::Fp16.into(), F16),
+        (decoder(Variant::Int8), INT8),
+        (decoder(Variant::Q4), Q4),
+    ] {
         for name in MODELS {
             let mut model = load(name, variants);
             let mut worst = 0.0_f64;
@@ -42,12 +48,16 @@ fn other_variants_give_nearly_the_logits_of_f32() {
 
 #[test]
 fn under_the_exact_rule_they_answer_as_alone() {
-    let mixed = Variants {
+    let mixed = |decoder| Variants {
         vision: Variant::Fp16,
         embed: Variant::Fp32,
-        decoder: Variant::Int8,
+        decoder,
     };
-    for variants in [Variant::Fp16.into(), mixed] {
+    for variants in [
+        Variant::Fp16.into(),
+        mixed(Variant::Int8),
+        mixed(Variant::Q4),
+    ] {
         for name in MODELS {
             let mut model = load(name, variants);
             let shown = pictures(&["wide".into()]);
