@@ -41,6 +41,7 @@ mod plugin;
 mod sensor;
 pub mod sensormas;
 pub mod sensorsrc;
+pub mod shut;
 pub mod videomas;
 pub mod window;
 

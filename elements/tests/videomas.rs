@@ -288,3 +288,42 @@ fn the_first_frame_after_a_flush_is_probed_and_what_was_sent_stays_sent() {
     assert_eq!((after.probed, after.frame), (true, 2));
     assert_eq!(after.measurement.mas.mas, 1.0);
 }
+
+/// Times in ms of the frames that a gate keeps behind the element, and how many of 90 were probed and too soon.
+fn kept(heed: bool, gate: &str) -> (Vec<u64>, u64, u64) {
+    init();
+    let line = format!(
+        "videotestsrc num-buffers=90 pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
+         msaovideomas name=mas heed-gate={heed} ! msaogate {gate} mark-sent=true ! appsink name=sink sync=false"
+    );
+    let pipeline = gst::parse::launch(&line).unwrap();
+    let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+    let mas = pipeline.by_name("mas").unwrap();
+    mas.set_property("model", model());
+    let sink = pipeline.by_name("sink").unwrap();
+    let sink = sink.downcast::<gst_app::AppSink>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let mut times = Vec::new();
+    while let Ok(sample) = sink.pull_sample() {
+        times.push(sample.buffer().unwrap().pts().unwrap().mseconds());
+    }
+    let counts = (stats(&mas, "probed"), stats(&mas, "too-soon"));
+    pipeline.set_state(gst::State::Null).unwrap();
+    (times, counts.0, counts.1)
+}
+
+#[test]
+fn frames_that_a_gate_drops_in_any_case_are_not_probed_and_those_it_keeps_are_the_same() {
+    let (all, probed, too_soon) = kept(false, "min-interval=250000000");
+    assert_eq!(too_soon, 0);
+    assert!(all.len() >= 11 && probed > 80, "{all:?} of {probed}");
+    let (heeded, probed, too_soon) = kept(true, "min-interval=250000000");
+    assert_eq!(heeded, all);
+    assert_eq!(probed, all.len() as u64);
+    assert!(too_soon > 60, "{too_soon}");
+    // A gate that takes frames as they come, or only marks them, shuts nothing out.
+    for gate in ["", "mode=flag min-interval=250000000"] {
+        let (_, probed, too_soon) = kept(true, gate);
+        assert!(probed > 80 && too_soon == 0, "{gate}: {probed} {too_soon}");
+    }
+}

@@ -8,7 +8,7 @@ use gst::glib::translate::{IntoGlib, IntoGlibPtr, ToGlibPtr};
 use gst_audio::{AudioConverterConfig, AudioInfo, AudioResamplerMethod, ffi};
 use mllm::log_mel;
 
-use crate::hops::Source;
+use crate::hops::{Error, Source};
 
 /// As `audioresample` converts if nothing else is asked of it.
 const QUALITY: u32 = 4;
@@ -52,7 +52,10 @@ impl Converter {
     }
 
     /// What can be told of the sound by now: a resampler looks some samples ahead. Bytes that are no whole sample are left out.
-    pub fn convert(&mut self, bytes: &[u8]) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`hops::Error::Sound`](Error::Sound): GStreamer's converter fails.
+    pub fn convert(&mut self, bytes: &[u8]) -> Result<Vec<f32>, Error> {
         let samples = bytes.len() / self.source().sample;
         // SAFETY: the converter is valid until dropped.
         let ready =
@@ -62,7 +65,7 @@ impl Converter {
         let mut output = [converted.as_mut_ptr().cast()];
         // SAFETY: interleaved sound is one block: `input` holds `samples` whole ones, which are only read as the flags
         // let nothing be converted in place, and `output` has room for those that come of them.
-        unsafe {
+        let done = unsafe {
             ffi::gst_audio_converter_samples(
                 self.converter.as_ptr(),
                 ffi::GST_AUDIO_CONVERTER_FLAG_NONE,
@@ -70,9 +73,17 @@ impl Converter {
                 samples,
                 output.as_mut_ptr(),
                 ready,
-            );
+            )
+        };
+        if done == glib::ffi::GFALSE {
+            let format = self.from.format().to_str();
+            return Err(Error::Sound(format!(
+                "{format} at {} Hz in {} channels",
+                self.from.rate(),
+                self.from.channels()
+            )));
         }
-        converted
+        Ok(converted)
     }
 
     /// What comes next does not follow what came before. GStreamer's own reset would keep the place between two samples.

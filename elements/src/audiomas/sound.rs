@@ -5,7 +5,7 @@ use mllm::log_mel::{self, LogMel};
 use mllm::{EncoderId, HopNetwork, HopOutput, SpeechDetector};
 
 use super::convert::Converter;
-use crate::hops::{Hop, Look, Shape, Source};
+use crate::hops::{Error, Hop, Look, Shape, Source};
 
 /// Detects speech.
 pub(super) struct Speech {
@@ -72,9 +72,9 @@ impl Hop for Sound {
         self.converter.as_ref().map_or(unknown, Converter::source)
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Vec<f32> {
+    fn read(&mut self, bytes: &[u8]) -> Result<Vec<f32>, Error> {
         let converter = self.converter.as_mut();
-        converter.map_or_else(Vec::new, |converter| converter.convert(bytes))
+        converter.map_or_else(|| Ok(Vec::new()), |converter| converter.convert(bytes))
     }
 
     fn encoder(&self) -> &EncoderId {

@@ -12,16 +12,24 @@ use mas::gate;
 use super::Mode;
 use super::properties::{self, Settings, Stats};
 use crate::meta::MasMeta;
+use crate::shut::Shut;
 use crate::{lock, running_time};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("msaogate", gst::DebugColorFlags::empty(), Some("MAS gate"))
 });
 
+/// Sound and sensors come so long without MAS, with some to spare, until their first hop ends.
+const FIRST_HOP: gst::ClockTime = gst::ClockTime::from_seconds(1);
+
 #[derive(Default)]
 struct State {
     gate: gate::Gate,
     stats: Stats,
+    /// When the first buffer came that cannot be decided on.
+    unmeasured: Option<gst::ClockTime>,
+    /// Somebody was told of it.
+    warned: bool,
 }
 
 /// Implementation of [`Gate`](super::Gate).
@@ -129,7 +137,7 @@ impl BaseTransformImpl for Gate {
         let worths = measured.iter().map(|sample| sample.now().mas.worth());
         let running = running_time(&*self.obj(), buffer);
         let Some((worth, running)) = worths.reduce(f32::max).zip(running) else {
-            self.pass();
+            self.pass(running);
             return Ok(gst::FlowSuccess::Ok);
         };
         let decision = {
@@ -150,6 +158,15 @@ impl BaseTransformImpl for Gate {
             }
             return Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED);
         }
+        let interval = settings.gate().min_interval;
+        if decision.keeps() && settings.mode != Mode::Flag && !interval.is_zero() {
+            let interval = gst::ClockTime::try_from(interval).unwrap_or(gst::ClockTime::MAX);
+            let shut = Shut {
+                from: running,
+                until: running.saturating_add(interval),
+            };
+            self.obj().sink_pad().push_event(shut.event());
+        }
         if decision.keeps() && settings.mark_sent {
             for sample in &measured {
                 sample.mark_sent(0..sample.measurement.s.len());
@@ -161,13 +178,17 @@ impl BaseTransformImpl for Gate {
 
 impl Gate {
     /// Notes a buffer that cannot be decided on: it goes on.
-    fn pass(&self) {
-        let first = {
-            let stats = &mut lock(&self.state).stats;
-            stats.pass();
-            stats.unmeasured == 1
+    fn pass(&self, running: Option<gst::ClockTime>) {
+        let tell = {
+            let state = &mut *lock(&self.state);
+            state.stats.pass();
+            let strange = running.is_none_or(|running| {
+                let since = *state.unmeasured.get_or_insert(running);
+                running >= since.saturating_add(FIRST_HOP)
+            });
+            strange && !std::mem::replace(&mut state.warned, true)
         };
-        if first {
+        if tell {
             gst::warning!(
                 CAT,
                 imp = self,

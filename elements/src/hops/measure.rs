@@ -21,7 +21,7 @@ pub(crate) trait Hop: Send + 'static {
     /// How the stream comes.
     fn source(&self) -> Source;
     /// What the network reads of what comes, which is whole samples.
-    fn read(&mut self, bytes: &[u8]) -> Vec<f32>;
+    fn read(&mut self, bytes: &[u8]) -> Result<Vec<f32>, Error>;
     /// The encoder.
     fn encoder(&self) -> &EncoderId;
     /// What runs it.
@@ -34,6 +34,19 @@ pub(crate) trait Hop: Send + 'static {
     fn look(&mut self, samples: &[f32]) -> Result<Look, mllm::Error>;
     /// What comes next does not follow what came before.
     fn restart(&mut self) {}
+}
+
+/// Why a hop is not measured.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The encoder, or what looks at the hop beside it, fails.
+    #[error(transparent)]
+    Network(#[from] mllm::Error),
+    /// Sound of this format is not converted.
+    #[error(
+        "GStreamer does not convert sound of {0}: put audioconvert ! audioresample before this element"
+    )]
+    Sound(String),
 }
 
 /// How a stream comes.
@@ -145,7 +158,7 @@ impl<H: Hop> State<H> {
         buffer: &gst::BufferRef,
         bytes: &[u8],
         stats: &Mutex<Stats>,
-    ) -> Result<Ended, mllm::Error> {
+    ) -> Result<Ended, Error> {
         if !self.cutter.follows(buffer) {
             self.restart(&mut lock(stats));
         }
@@ -154,7 +167,7 @@ impl<H: Hop> State<H> {
         self.cutter.note(buffer.pts(), length(came, source.rate));
         let shape = self.network.shape();
         let samples = |values: &[f32]| (values.len() / shape.channels) as u64;
-        let values = self.network.read(bytes);
+        let values = self.network.read(bytes)?;
         // The buffer begins here, as the stream counts.
         let begins = length(self.came, source.rate);
         self.came += came;

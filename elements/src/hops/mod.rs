@@ -13,7 +13,7 @@ use gst::prelude::*;
 
 pub(crate) use cut::Shape;
 use measure::State;
-pub(crate) use measure::{Hop, Look, Source};
+pub(crate) use measure::{Error, Hop, Look, Source};
 use settings::{Settings, Stats};
 
 use crate::beta;

@@ -9,7 +9,7 @@ use gst_base::subclass::prelude::*;
 use mllm::{EncoderId, HopNetwork, HopOutput};
 use ndarray::Array2;
 
-use crate::hops::{Hop, HopMeter, Look, Shape, Source};
+use crate::hops::{Error, Hop, HopMeter, Look, Shape, Source};
 use crate::lock;
 use crate::model::load_error;
 use crate::sensor::SensorFormat;
@@ -84,10 +84,10 @@ impl Hop for Sensors {
         }
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Vec<f32> {
+    fn read(&mut self, bytes: &[u8]) -> Result<Vec<f32>, Error> {
         let (values, _) = bytes.as_chunks::<4>();
         let values = values.iter().map(|bytes| f32::from_le_bytes(*bytes));
-        values.collect()
+        Ok(values.collect())
     }
 
     fn encoder(&self) -> &EncoderId {

@@ -15,6 +15,7 @@ use super::measure::{Failure, Settings, State, Stats};
 use crate::latency::Latency;
 use crate::meta::{MasMeta, Measured};
 use crate::model::ModelSettings;
+use crate::shut::Shut;
 use crate::{beta, lock, running_time};
 
 pub(super) static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -33,6 +34,8 @@ pub struct VideoMas {
     stats: Mutex<Stats>,
     latency: Latency,
     lateness: Lateness,
+    /// What a gate downstream said last.
+    shut: Mutex<Option<Shut>>,
 }
 
 impl VideoMas {
@@ -127,6 +130,12 @@ impl ObjectImpl for VideoMas {
                     .default_value(default.probe_interval.nseconds())
                     .mutable_playing()
                     .build(),
+                glib::ParamSpecBoolean::builder("heed-gate")
+                    .nick("Heed gate")
+                    .blurb("The probe does not run on frames that a gate downstream drops whatever they are worth: those within its min-interval of a kept one")
+                    .default_value(default.heed_gate)
+                    .mutable_playing()
+                    .build(),
                 glib::ParamSpecBoolean::builder("message")
                     .nick("Message")
                     .blurb("Post an element message `msao-mas` for each frame")
@@ -135,7 +144,7 @@ impl ObjectImpl for VideoMas {
                     .build(),
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
-                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns); sharing: elements on this one's session")
+                    .blurb("frames, probed, unreadable; not probed as they were late, over-budget, too-soon; step: how often the budget has halved how many frames may be probed; t0-time and t1-time: time spent in T0 and T1 (ns); sharing: elements on this one's session")
                     .read_only()
                     .build(),
             ]);
@@ -154,6 +163,7 @@ impl ObjectImpl for VideoMas {
         }
         match pspec.name() {
             "t0-threshold" => settings.t0_threshold = value.get().unwrap_or_default(),
+            "heed-gate" => settings.heed_gate = value.get().unwrap_or_default(),
             "heartbeat" => {
                 settings.heartbeat = gst::ClockTime::from_nseconds(value.get().unwrap_or_default());
             }
@@ -183,6 +193,7 @@ impl ObjectImpl for VideoMas {
                 .field("unreadable", stats.unreadable)
                 .field("late", stats.late)
                 .field("over-budget", stats.over_budget)
+                .field("too-soon", stats.too_soon)
                 .field("step", stats.step)
                 .field("t0-time", stats.t0.as_nanos() as u64)
                 .field("t1-time", stats.t1.as_nanos() as u64)
@@ -199,6 +210,7 @@ impl ObjectImpl for VideoMas {
             "batch-wait" => (settings.batching.wait.as_nanos() as u64).to_value(),
             "coverage" => settings.coverage.to_value(),
             "seed" => settings.seed.to_value(),
+            "heed-gate" => settings.heed_gate.to_value(),
             "message" => settings.message.to_value(),
             "probe-interval" => settings.probe_interval.nseconds().to_value(),
             name => settings
@@ -243,6 +255,7 @@ impl BaseTransformImpl for VideoMas {
         *lock(&self.stats) = Stats::default();
         self.latency.reset();
         self.lateness.reset();
+        *lock(&self.shut) = None;
         *lock(&self.state) = Some(state);
         Ok(())
     }
@@ -302,6 +315,7 @@ impl BaseTransformImpl for VideoMas {
     fn sink_event(&self, event: gst::Event) -> bool {
         if event.type_() == gst::EventType::FlushStop {
             self.lateness.reset();
+            *lock(&self.shut) = None;
             if let Some(state) = lock(&self.state).as_mut() {
                 state.restart();
             }
@@ -309,9 +323,13 @@ impl BaseTransformImpl for VideoMas {
         self.parent_sink_event(event)
     }
 
-    /// β comes from the draft model, downstream; so does word that frames come too late.
+    /// β comes from the draft model, downstream; so does word that frames come too late, or too soon to be kept.
     fn src_event(&self, event: gst::Event) -> bool {
         self.lateness.hear(&event);
+        if let Some(shut) = Shut::read(&event) {
+            *lock(&self.shut) = Some(shut);
+            return true;
+        }
         let Some(betas) = beta::read(&event) else {
             return self.parent_src_event(event);
         };
@@ -332,10 +350,15 @@ impl BaseTransformImpl for VideoMas {
             let length = buffer.duration();
             (self.lateness).is_late(&self.obj(), &self.latency, running, length)
         });
+        let shut = *lock(&self.shut);
+        let shut = settings.heed_gate
+            && shut
+                .zip(running)
+                .is_some_and(|(shut, running)| shut.drops(running));
         let result = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::Flushing)?;
-            state.measure(buffer, running, late, &settings, &self.stats)
+            state.measure(buffer, running, (late, shut), &settings, &self.stats)
         };
         lock(&self.stats).frames += 1;
         match result {

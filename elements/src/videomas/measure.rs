@@ -34,6 +34,7 @@ pub(super) struct Settings {
     pub coverage: f32,
     pub seed: u64,
     pub message: bool,
+    pub heed_gate: bool,
     pub probe_interval: gst::ClockTime,
 }
 
@@ -52,6 +53,7 @@ impl Default for Settings {
             coverage: meter.coverage,
             seed: meter.seed,
             message: false,
+            heed_gate: true,
             probe_interval: gst::ClockTime::ZERO,
         }
     }
@@ -104,6 +106,8 @@ pub(super) struct Stats {
     /// Frames that were not probed because they came too late, and because of the budget.
     pub late: u64,
     pub over_budget: u64,
+    /// Frames that changed and were not probed because a gate downstream drops them in any case.
+    pub too_soon: u64,
     /// How far the budget has made it back off.
     pub step: u32,
     pub t0: Duration,
@@ -177,12 +181,13 @@ impl State {
         self.still = None;
     }
 
-    /// T0, T1 if asked for and there is time, and MAS of one frame.
+    /// T0, T1 if asked for and there is time, and MAS of one frame: whether it comes too late, and whether a gate
+    /// downstream drops it in any case.
     pub fn measure(
         &mut self,
         buffer: &gst::BufferRef,
         running: Option<gst::ClockTime>,
-        late: bool,
+        (late, shut): (bool, bool),
         settings: &Settings,
         stats: &Mutex<Stats>,
     ) -> Result<Measured, Failure> {
@@ -217,10 +222,12 @@ impl State {
         let due = lasts(settings.probe_interval) || self.probed.as_ref().is_none_or(news);
         let changed = !silent && look.score >= settings.t0_threshold && due;
         let room = self.pace.allows();
-        let ask = silent || (changed && !late && room);
+        let ask = self.probed.is_none() || !shut && (silent || (changed && !late && room));
         if changed && !ask {
             let mut stats = lock(stats);
-            if late {
+            if shut {
+                stats.too_soon += 1;
+            } else if late {
                 stats.late += 1;
             } else {
                 stats.over_budget += 1;

@@ -85,6 +85,9 @@ pub struct Probe {
     pub batch: Option<u32>,
     /// Milliseconds that a frame waits for those of other cameras, 0 to 1,000; 0 if left out.
     pub wait_ms: Option<f64>,
+    /// Seconds between two looks at what changes where it changed before, 0 to 60; those between two frames that the
+    /// gate keeps if left out.
+    pub interval_s: Option<f64>,
 }
 
 /// What of a stream is let through. Values left out are the defaults of `msaogate`, but for `min_interval_s`.
@@ -352,6 +355,7 @@ impl Config {
             "probe.batch is {batch}; it is 1 to 64"
         );
         number("probe.wait_ms", self.probe.wait_ms, 0.0, 1000.0)?;
+        number("probe.interval_s", self.probe.interval_s, 0.0, 60.0)?;
         self.gate.check("gate")?;
         share("window.threshold", self.window.threshold)?;
         seconds("window.duration_s", self.window.duration_s, 0.001)?;

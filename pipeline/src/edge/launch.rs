@@ -236,7 +236,9 @@ fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
     );
     option(&mut options, "batch-wait", wait);
     let mut gate = video.gate.or(&config.gate);
-    gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
+    let between = *gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
+    let interval = config.probe.interval_s.unwrap_or(between);
+    option(&mut options, "probe-interval", Some(nanoseconds(interval)));
     Branch {
         head: paced(head, video.pace, video.file()),
         meter: "msaovideomas",
@@ -262,9 +264,8 @@ fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
         }
         (None, None) => decoded(&audio.source, audio.file(), &name),
     };
-    let head = format!(
-        "{source} ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1"
-    );
+    // Any rate is measured; other formats than the meter reads are converted.
+    let head = format!("{source} ! audioconvert");
     let mut options = String::new();
     let vad = audio.vad.as_ref().map(|path| path.to_string_lossy());
     option(&mut options, "vad-model", vad.as_deref().map(quote));
@@ -431,6 +432,7 @@ mod tests {
             [probe]
             batch = 4
             wait_ms = 2.5
+            interval_s = 0.5
             [gate]
             threshold = 0.5
             max_gap_s = 2.5
@@ -478,13 +480,13 @@ mod tests {
                 r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
                 r#"prompt="say \"hi\" ! now""#,
                 r#"model="models/my edge" provider=cpu"#,
-                "provider=cpu batch=4 batch-wait=2500000 ! tee name=tee_video_0 ! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! videoconvertscale ! ",
+                "provider=cpu batch=4 batch-wait=2500000 probe-interval=500000000 ! tee name=tee_video_0 ! msaogate name=gate_video_0 threshold=0.5 min-interval=250000000 max-gap=2500000000 mode=thin thin-interval=500000000 ! videoconvertscale ! ",
                 r#"caps="video/x-raw,width=[1,800],height=[1,800],pixel-aspect-ratio=1/1" ! jpegenc quality=70 ! queue"#,
                 "tee_video_1. ! queue leaky=downstream",
                 r#"max-rate=4 ! videoconvertscale ! capsfilter caps="video/x-raw,width=[1,200],height=[1,200]"#,
                 r#"msaonatssink name=preview_video_1 rig=car stream=video_1 async=false url="nats://hub:4222""#,
                 "payload=keyframes",
-                r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! msaoaudiomas name=mas_audio_0"#,
+                r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,
                 r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" password="env:CAR" retry-connect=true channels="ax" !"#,
@@ -523,7 +525,7 @@ mod tests {
             &[
                 "source_video_0  source_video_0. ! videoconvert ! clocksync ! msaovideomas",
                 "decodebin name=source_audio_0 ! audioconvert",
-                "  source_video_0. ! audioconvert ! audioresample ! audio/x-raw,format=F32LE,rate=16000,channels=1 ! clocksync ! msaoaudiomas name=mas_audio_1",
+                "  source_video_0. ! audioconvert ! clocksync ! msaoaudiomas name=mas_audio_1",
             ],
         );
     }
@@ -532,9 +534,15 @@ mod tests {
     fn many_cameras_share_the_probe_unless_it_is_said_otherwise() {
         let cameras = "[[video]]\nsource = 'rtsp://a/1'\n".repeat(MANY_CAMERAS);
         let count = |text: &str, part: &str| line(&parse(text)).matches(part).count();
-        assert_eq!(count(&cameras, " batch=2 !"), MANY_CAMERAS);
         assert_eq!(
-            count(&format!("{cameras}[probe]\nbatch = 1"), " batch=1 !"),
+            count(&cameras, " batch=2 probe-interval=250000000 !"),
+            MANY_CAMERAS
+        );
+        assert_eq!(
+            count(
+                &format!("{cameras}[probe]\nbatch = 1"),
+                " batch=1 probe-interval=250000000 !"
+            ),
             MANY_CAMERAS
         );
         let few = "[[video]]\nsource = 'rtsp://a/1'\n".repeat(MANY_CAMERAS - 1);

@@ -63,6 +63,7 @@ async fn tokens_of_picture_sound_and_motion_reach_one_final_caption() {
         .unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
+    assert!(!err.contains("WARN"), "{err}");
 
     let connect = ConnectConfig {
         url: server.url(),
@@ -144,6 +145,7 @@ fn the_demo_shows_all_three() {
         .unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
+    assert!(!err.contains("WARN"), "{err}");
     for row in ["video_0", "audio_0", "sensor_0", "hops"] {
         let begins = format!("  {row:<18}");
         assert!(

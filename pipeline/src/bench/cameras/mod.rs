@@ -51,6 +51,8 @@ const RATE: u32 = 30;
 /// How much more CPU time than decoding alone a normal scene may take.
 const BAR: f64 = 0.25;
 
+/// The elements as `msao edge` has them.
+const EDGE: &str = "T0, T1 as in msao edge";
 /// What comes after the decoder.
 const WAYS: [(&str, &str); 4] = [
     ("nothing", ""),
@@ -59,11 +61,11 @@ const WAYS: [(&str, &str); 4] = [
         "msaovideomas name=mas t0-threshold=1 heartbeat=18446744073709551614 ! msaogate mark-sent=true !",
     ),
     (
-        "T0, T1 at most each 250 ms",
-        "msaovideomas name=mas probe-interval=250000000 ! msaogate mark-sent=true !",
+        EDGE,
+        "msaovideomas name=mas probe-interval=250000000 ! msaogate min-interval=250000000 mark-sent=true !",
     ),
     (
-        "T0, T1",
+        "T0, T1 on whatever changes",
         "msaovideomas name=mas ! msaogate mark-sent=true !",
     ),
 ];
