@@ -6,7 +6,7 @@ use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, sub
 use mllm::{Agreement, Provider};
 use serde::Deserialize;
 
-use crate::{Error, thread::Batching};
+use crate::{ChatSection, Error, thread::Batching};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -30,8 +30,11 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model.
+    /// Folder of the full model: ours, or one of pictures and text as exported for Hugging Face.
     pub model: PathBuf,
+    /// How one of pictures and text is run and asked.
+    #[serde(default)]
+    pub chat: Option<ChatSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
@@ -144,6 +147,7 @@ impl Config {
     pub fn new(model: impl Into<PathBuf>) -> Self {
         Self {
             model: model.into(),
+            chat: None,
             encoders: None,
             provider: Provider::default(),
             threads: one(),
@@ -174,6 +178,9 @@ impl Config {
             .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
         {
             return fail("margin is not above 0 and at most 1".to_owned());
+        }
+        if let Some(chat) = &self.chat {
+            chat.check()?;
         }
         if self.threads > MOST_THREADS {
             let threads = self.threads;
@@ -347,6 +354,8 @@ mod tests {
             ("consumer = { backoff_s = [-1] }", "backoff_s"),
             (backoff.as_str(), "65 times"),
             ("threads = 1025", "threads is 1025"),
+            ("chat = { max_tokens = 0 }", "chat.max_tokens is 0"),
+            ("chat = { prompt = 'say' }", "{prompt}"),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();

@@ -26,6 +26,10 @@ impl FullModel {
     /// A file is missing, corrupt or does not fit the others; the provider is not there; or the
     /// rule needs a factor that neither the configuration nor the model gives.
     pub fn load(config: &Config) -> Result<Self, Error> {
+        if config.chat.is_some() {
+            let reason = "[chat] is of a model of pictures and text, and this one reads the edge's features: leave it out";
+            return Err(Error::Config(reason.to_owned()));
+        }
         let options = Options {
             provider: config.provider,
             threads: config.threads,

@@ -25,7 +25,8 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use crate::{
-    Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge, turns::Turns,
+    Config, Error, Fault, FullModel, LookingModel, Verifier, service::Service, thread::Judge,
+    turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.
@@ -57,6 +58,9 @@ pub struct Summary {
 /// loaded or its thread ends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
     let model = config.clone();
+    if mllm::hf::is_known(&config.model) {
+        return run_with(config, move || LookingModel::load(&model), shutdown).await;
+    }
     run_with(config, move || FullModel::load(&model), shutdown).await
 }
 

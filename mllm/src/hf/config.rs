@@ -27,6 +27,27 @@ pub enum Architecture {
     Qwen2Vl,
 }
 
+impl Architecture {
+    fn named(model_type: &str) -> Option<Self> {
+        match model_type {
+            "idefics3" | "smolvlm" => Some(Self::Smolvlm),
+            "qwen2_vl" => Some(Self::Qwen2Vl),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the `config.json` in `folder` is of a model that [`ChatModel`](super::ChatModel) loads. If there is none, or it
+/// can't be read, it is not.
+pub fn is_known(folder: &Path) -> bool {
+    #[derive(Deserialize)]
+    struct TypeFile {
+        model_type: String,
+    }
+    let file: Result<TypeFile> = json(&folder.join(files::CONFIG));
+    file.is_ok_and(|file| Architecture::named(&file.model_type).is_some())
+}
+
 /// What is read of `config.json` and `generation_config.json`.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
@@ -87,14 +108,10 @@ impl Model {
     pub(crate) fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(files::CONFIG);
         let config: ConfigFile = json(&path)?;
-        let architecture = match config.model_type.as_str() {
-            "idefics3" | "smolvlm" => Architecture::Smolvlm,
-            "qwen2_vl" => Architecture::Qwen2Vl,
-            other => {
-                let problem = format!("model_type is `{}`", excerpt(other));
-                let mend = "models of type idefics3, smolvlm and qwen2_vl can be loaded";
-                return Err(Error::file(&path, problem, mend));
-            }
+        let Some(architecture) = Architecture::named(&config.model_type) else {
+            let problem = format!("model_type is `{}`", excerpt(&config.model_type));
+            let mend = "models of type idefics3, smolvlm and qwen2_vl can be loaded";
+            return Err(Error::file(&path, problem, mend));
         };
         let image_token = (config.image_token_id)
             .ok_or_else(|| Error::broken(&path, "says no image_token_id"))?;

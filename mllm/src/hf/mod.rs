@@ -19,7 +19,7 @@ mod template;
 mod variant;
 
 pub use chat::{ChatModel, Turn};
-pub use config::Architecture;
+pub use config::{Architecture, is_known};
 pub use picture::{Layout, Seen};
 pub use reader::Read;
 pub use variant::{Variant, Variants};
