@@ -20,9 +20,10 @@ demo: build ## a street video, captioned as it plays; VIDEO=path for another, SC
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)
 	@$(ENV) $(MSAO) demo $(if $(SCENE),--scene $(SCENE)) $(if $(VIDEO),--video "$(VIDEO)")
 
-test: setup ## all tests; fetches the Python subscriber's packages and a server of language models once
+test: setup ## all tests; fetches the Python subscriber's packages, a server of language models and Chromium once
 	examples/python/setup.sh
 	setup/setup.sh llama
+	setup/setup.sh browser
 	$(ENV) cargo test --workspace
 
 hour: setup ## an hour of stream through all elements, as fast as it goes: memory must stay what it was

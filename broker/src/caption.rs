@@ -14,6 +14,7 @@ use crate::{
     identity::{WindowId, excerpt},
     limits::{self, TooLong},
     schema::{Schema, UnreadableSchema},
+    subjects::Foreign,
 };
 
 const SCHEMA: Schema = Schema {
@@ -157,6 +158,9 @@ pub enum InvalidCaption {
         /// The field.
         field: &'static str,
     },
+    /// It is of another rig than its subject.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// The message, or a field, is too long.
     #[error("caption: {0}")]
     TooLong(#[from] TooLong),

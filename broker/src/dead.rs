@@ -68,6 +68,7 @@ pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Mes
         subject,
         headers: letter,
         payload,
+        span: tracing::Span::none(),
         is_caption: false,
     }
 }

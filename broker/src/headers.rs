@@ -3,10 +3,15 @@
 use std::{fmt, str::FromStr};
 
 use async_nats::HeaderMap;
+use sha2::{Digest, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use ulid::Ulid;
 
-use crate::{features::Modality, identity::excerpt, message::MessageId};
+use crate::{
+    features::Modality,
+    identity::{WindowId, excerpt},
+    message::MessageId,
+};
 
 /// `rig/epoch/seq/kind/revision`: what the server's duplicate window goes by.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -53,6 +58,17 @@ impl TraceParent {
         }
     }
 
+    /// The trace of a window, and its root: bytes 0 to 15 and 16 to 23 of the SHA-256 of `rig/epoch/seq`, so that whoever
+    /// knows the window knows its trace.
+    pub fn of_window(id: &WindowId) -> Self {
+        let hash = Sha256::digest(id.to_string().as_bytes());
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u128::from(*byte));
+        Self {
+            trace: number(&hash[..16]).max(1),
+            span: (number(&hash[16..24]) as u64).max(1),
+        }
+    }
+
     /// The same trace, with a new span for the next hop.
     pub fn child(self) -> Self {
         Self {
@@ -69,6 +85,11 @@ impl TraceParent {
     /// The trace id: 128 bits, never 0.
     pub fn trace_id(self) -> u128 {
         self.trace
+    }
+
+    /// The span id: 64 bits, never 0.
+    pub fn span_id(self) -> u64 {
+        self.span
     }
 }
 
@@ -174,6 +195,20 @@ mod tests {
         ] {
             assert!(bad.parse::<TraceParent>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_windows_trace_follows_from_its_identity() {
+        let of = |text: &str| TraceParent::of_window(&text.parse().unwrap()).to_string();
+        // printf car-7/01J00000000000000000000000/42 | sha256sum
+        assert_eq!(
+            of("car-7/01J00000000000000000000000/42"),
+            "00-28c2135d48ae6da04c29a4e23177d97b-bb0fb477c80c699d-01"
+        );
+        assert_ne!(
+            of("car-7/01J00000000000000000000000/42"),
+            of("car-7/01J00000000000000000000000/43")
+        );
     }
 
     #[test]

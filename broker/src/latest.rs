@@ -7,11 +7,14 @@ use std::{
 
 use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
 use bytes::Bytes;
+use futures::StreamExt;
 
 use crate::{
     caption::{Caption, InvalidCaption},
+    connect::Connection,
     identity::{Rig, WindowId},
     message::MessageId,
+    streams, subjects,
 };
 
 /// The bucket cannot be read or written.
@@ -30,6 +33,14 @@ pub enum LatestError {
     Caption(#[from] InvalidCaption),
 }
 
+/// The bucket cannot be listed or read.
+#[derive(Debug, thiserror::Error)]
+#[error("bucket MSAO_LATEST: {0}")]
+pub struct BucketError(String);
+
+/// The keys of the bucket, as subjects.
+const KEYS: &str = "$KV.MSAO_LATEST.*";
+
 /// The latest caption of a rig, if it has one.
 ///
 /// # Errors
@@ -40,6 +51,36 @@ pub async fn get(bucket: &Store, rig: &Rig) -> Result<Option<Caption>, LatestErr
         .await
         .map_err(|error| fault(rig, &error))?;
     Ok(value.map(|value| Caption::decode(&value)).transpose()?)
+}
+
+/// The latest captions of the first `most` rigs that have one: where the cloud's are, if the connection names its domain.
+/// What is stored and is no caption, or one of another rig, is logged and left out.
+///
+/// # Errors
+/// The bucket cannot be read.
+pub async fn all(connection: &Connection, most: usize) -> Result<Vec<Caption>, BucketError> {
+    let jetstream = connection.cloud().unwrap_or(connection.jetstream());
+    let name = format!("KV_{}", streams::LATEST);
+    let bucket = jetstream.get_stream_no_info(&name).await;
+    let bucket = bucket.map_err(|error| BucketError(error.to_string()))?;
+    let keys = bucket.info_with_subjects(KEYS).await;
+    let mut keys = keys.map_err(|error| BucketError(error.to_string()))?;
+    let mut captions = Vec::new();
+    while captions.len() < most
+        && let Some(key) = keys.next().await
+    {
+        let (key, _) = key.map_err(|error| BucketError(error.to_string()))?;
+        let value = bucket.direct_get_last_for_subject(&key).await;
+        let value = value.map_err(|error| BucketError(format!("{key}: {error}")))?;
+        match Caption::decode(&value.payload) {
+            Ok(caption) => match subjects::speaks_for(&key, caption.id.rig.as_str()) {
+                Ok(()) => captions.push(caption),
+                Err(foreign) => tracing::warn!("in {name}: {foreign}"),
+            },
+            Err(error) => tracing::warn!("{key} in {name} is no caption: {error}"),
+        }
+    }
+    Ok(captions)
 }
 
 /// Rigs whose writes are remembered; beyond that all are forgotten, and each is read again before it is written.

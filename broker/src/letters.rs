@@ -271,6 +271,7 @@ fn message(whole: Whole) -> Result<Message, LetterError> {
         subject: letter.origin_subject,
         headers,
         payload,
+        span: tracing::Span::none(),
         is_caption: false,
     })
 }

@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use tracing::Span;
 
 use crate::{
     caption::{Caption, InvalidCaption},
@@ -106,6 +107,8 @@ pub struct Message {
     pub(crate) subject: String,
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
+    /// Open from when it is handed over until it is stored.
+    pub(crate) span: Span,
     /// Whether, once stored, it is to become its rig's latest caption.
     pub(crate) is_caption: bool,
 }
@@ -140,6 +143,7 @@ impl Message {
             subject: subjects::features(&window.id.rig),
             headers,
             payload: payload.into(),
+            span: Span::none(),
             is_caption: false,
         }
     }
@@ -166,6 +170,7 @@ impl Message {
             subject: subjects::captions(&caption.id.rig),
             headers,
             payload: payload.into(),
+            span: Span::none(),
             is_caption: true,
         })
     }
@@ -173,6 +178,16 @@ impl Message {
     /// The value of its `Nats-Msg-Id` header.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The window that it is about, as its id has it: `rig/epoch/seq`.
+    pub(crate) fn window(&self) -> Option<&str> {
+        self.id.rsplitn(3, '/').nth(2)
+    }
+
+    /// The value of its `traceparent` header.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        Some(self.headers.get(headers::TRACEPARENT)?.as_str())
     }
 
     /// Where it goes.

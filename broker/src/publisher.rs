@@ -14,6 +14,7 @@ use crate::{
     message::Message,
     queue::Queue,
     streams::StreamsConfig,
+    trace,
 };
 
 /// What to do with a message when the queue is full.
@@ -188,7 +189,8 @@ impl Publisher {
     ///
     /// # Errors
     /// Blocking was [cancelled](Self::set_cancelled), or the message alone exceeds `max_bytes`.
-    pub fn publish(&self, message: Message) -> Result<(), PublishError> {
+    pub fn publish(&self, mut message: Message) -> Result<(), PublishError> {
+        message.span = trace::publish(&message, None);
         self.queue.push(message)
     }
 

@@ -11,7 +11,7 @@ use crate::{
     limits::{self, TooLong},
     publisher::Counters,
     schema::{Schema, UnreadableSchema},
-    subjects,
+    subjects::{self, Foreign},
 };
 
 const SCHEMA: Schema = Schema {
@@ -237,6 +237,9 @@ pub enum StatusError {
     /// The message came on a subject that is no status subject.
     #[error("'{0}' is not a status subject")]
     Subject(String),
+    /// It is of another edge or worker than its subject.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// The message, or a field, is too long.
     #[error("status: {0}")]
     TooLong(#[from] TooLong),
@@ -352,8 +355,8 @@ impl AnyStatus {
     /// Reads a status that came on `subject`. Fields that a newer minor added are ignored.
     ///
     /// # Errors
-    /// The subject is no status subject, the bytes are not JSON of this schema's major, or a field is out of range or
-    /// too long.
+    /// The subject is no status subject, or of another edge or worker; the bytes are not JSON of this schema's major; or a
+    /// field is out of range or too long.
     pub fn decode(subject: &str, payload: &[u8]) -> Result<Self, StatusError> {
         limits::check("the message", payload.len(), limits::JSON)?;
         if subject.starts_with("msao.v1.status.edge.") {
@@ -361,11 +364,13 @@ impl AnyStatus {
             SCHEMA.check(&status.schema)?;
             limits::check("provider", status.provider.len(), limits::SHORT_TEXT)?;
             limits::check("streams", status.streams.len(), limits::STREAMS)?;
+            subjects::speaks_for(subject, status.rig.as_str())?;
             Ok(Self::Edge(status))
         } else if subject.starts_with("msao.v1.status.cloud.") {
             let status: CloudStatus = serde_json::from_slice(payload)?;
             SCHEMA.check(&status.schema)?;
             status.check()?;
+            subjects::speaks_for(subject, &status.worker)?;
             Ok(Self::Cloud(status))
         } else {
             Err(StatusError::Subject(excerpt(subject)))

@@ -1,6 +1,6 @@
 //! Every subject name, in one place.
 
-use crate::identity::{InvalidName, Rig, is_name};
+use crate::identity::{InvalidName, Rig, excerpt, is_name};
 
 /// All feature windows; stored in `MSAO_FEATURES`.
 pub const FEATURES: &str = "msao.v1.features.*";
@@ -73,6 +73,29 @@ pub fn rig_of(subject: &str) -> Option<Rig> {
     subject.rsplit('.').next()?.parse().ok()
 }
 
+/// A message speaks for somebody else than its subject names. The server decides who may publish on a subject, so only
+/// the subject can be believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message on {subject} speaks for '{name}': it is not believed")]
+pub struct Foreign {
+    subject: String,
+    name: String,
+}
+
+/// Whether what came on `subject` may speak for `name`, a rig or a worker: the last token of the subject is its name.
+///
+/// # Errors
+/// It names another.
+pub fn speaks_for(subject: &str, name: &str) -> Result<(), Foreign> {
+    if subject.rsplit('.').next() == Some(name) {
+        return Ok(());
+    }
+    Err(Foreign {
+        subject: excerpt(subject),
+        name: excerpt(name),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +113,10 @@ mod tests {
         assert!(cloud_status("gpu.0").is_err());
         assert_eq!(rig_of(&features(&rig)), Some(rig));
         assert_eq!(rig_of("msao.v1.features.>"), None);
+        assert!(speaks_for("msao.v1.captions.car-7", "car-7").is_ok());
+        for other in ["car", "7", "captions.car-7", ""] {
+            assert!(speaks_for("msao.v1.captions.car-7", other).is_err());
+        }
         assert!(is_features("msao.v1.features.car-7") && is_features("msao.v1.features.no$rig"));
         for other in [
             "msao.v1.features.",

@@ -14,6 +14,32 @@ use common::{connect, window};
 use futures::StreamExt;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caption_on_another_rigs_subject_is_not_believed() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let streams = StreamsConfig::default();
+    let captions = captions::subscribe(&connection, &streams, None, captions::From::Beginning);
+    let mut captions = captions.await.unwrap();
+    let caption = Caption::draft(&window(0)).unwrap();
+    for subject in ["msao.v1.captions.car-8", "msao.v1.captions.car-7"] {
+        let bytes = caption.encode().unwrap();
+        let sent = connection.jetstream().publish(subject, bytes.into()).await;
+        sent.unwrap().await.unwrap();
+    }
+    let error = captions.next().await.unwrap_err().to_string();
+    assert!(
+        error.contains("car-8") && error.contains("speaks for 'car-7'"),
+        "{error}"
+    );
+    assert_eq!(captions.next().await.unwrap(), caption);
+    let mut status = Status::new(common::rig(), caption.id.epoch, "cpu");
+    status.windows = 3;
+    let bytes = serde_json::to_vec(&status).unwrap();
+    assert!(AnyStatus::decode("msao.v1.status.edge.car-7", &bytes).is_ok());
+    assert!(AnyStatus::decode("msao.v1.status.edge.car-8", &bytes).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn captions_come_once_each_through_a_kill() {
     let mut server = TestServer::start();
     let connection = connect(&server).await;

@@ -1,12 +1,19 @@
 //! Configuration of a cloud worker.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use broker::{ConnectConfig, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider, TensorRt};
+use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
+use mllm::{Agreement, Options, Provider, TensorRt, tensorrt};
 use serde::Deserialize;
 
-use crate::{Error, ServerSection, thread::Batching};
+use crate::{
+    ChatSection, Error, ServerSection,
+    telemetry::{MetricsSection, OtlpSection},
+    thread::Batching,
+};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
@@ -30,12 +37,16 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model; left out if it is behind a `server`.
+    /// Folder of the full model, ours or one of pictures and text as exported for Hugging Face; left out if it is behind
+    /// a `server`.
     #[serde(default)]
     pub model: Option<PathBuf>,
     /// The server that has the full model, in place of a folder.
     #[serde(default)]
     pub server: Option<ServerSection>,
+    /// How one of pictures and text is run and asked.
+    #[serde(default)]
+    pub chat: Option<ChatSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
@@ -69,6 +80,12 @@ pub struct Config {
     /// Which windows are verified together.
     #[serde(default)]
     pub batch: BatchSection,
+    /// Where the figures of the worker are served.
+    #[serde(default)]
+    pub metrics: MetricsSection,
+    /// Where windows are traced.
+    #[serde(default)]
+    pub otlp: OtlpSection,
 }
 
 /// Which windows are verified together.
@@ -90,8 +107,6 @@ impl Default for BatchSection {
         }
     }
 }
-
-impl BatchSection {}
 
 fn one() -> usize {
     1
@@ -140,6 +155,7 @@ impl Config {
         Self {
             model: Some(model.into()),
             server: None,
+            chat: None,
             encoders: None,
             provider: Provider::default(),
             tensorrt: None,
@@ -151,6 +167,8 @@ impl Config {
             streams: StreamsConfig::default(),
             consumer: ConsumerSection::default(),
             batch: BatchSection::default(),
+            metrics: MetricsSection::default(),
+            otlp: OtlpSection::default(),
         }
     }
 
@@ -159,113 +177,144 @@ impl Config {
     /// # Errors
     /// A value is out of its range, or contradicts another.
     pub fn check(&self) -> Result<ConsumerConfig, Error> {
-        let fail = |reason: String| Err(Error::Config(reason));
-        if let Err(error) = subjects::cloud_status(&self.worker) {
-            return fail(error.to_string());
-        }
-        if self.margin.is_some() && self.agreement == Rule::Exact {
-            return fail("margin is given, but agreement is `exact`: leave one out".to_owned());
-        }
-        if self
-            .margin
-            .is_some_and(|margin| !(margin > 0.0 && margin <= 1.0))
-        {
-            return fail("margin is not above 0 and at most 1".to_owned());
-        }
-        self.check_server()?;
-        if let Some(tensorrt) = &self.tensorrt {
-            if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
-                let provider = self.provider;
-                return fail(format!(
-                    "there is [tensorrt], but provider is `{provider}`: leave one out"
-                ));
-            }
-            tensorrt.check()?;
-        }
-        if self.threads > MOST_THREADS {
-            let threads = self.threads;
-            return fail(format!("threads is {threads}, not 0 to {MOST_THREADS}"));
-        }
-        if !(1..=64).contains(&self.batch.max) {
-            return fail(format!("batch.max is {}, not 1 to 64", self.batch.max));
-        }
-        if !(0.0..=1000.0).contains(&self.batch.wait_ms) {
-            let wait = self.batch.wait_ms;
-            return fail(format!("batch.wait_ms is {wait}, not 0 to 1000"));
-        }
+        self.faults().result()?;
+        let seconds = |seconds: &f64| Duration::from_secs_f64(*seconds);
         let ConsumerSection {
             durable,
             ack_wait_s,
             max_deliver,
-            in_hand,
             backoff_s,
             grace_s,
+            ..
         } = &self.consumer;
-        if durable.len() > limits::NAME {
-            let bytes = durable.len();
-            return fail(format!(
-                "consumer.durable has {bytes} bytes, at most {} are allowed",
-                limits::NAME
-            ));
-        }
-        if backoff_s.len() > MOST_BACKOFFS {
-            let times = backoff_s.len();
-            return fail(format!(
-                "consumer.backoff_s has {times} times, at most {MOST_BACKOFFS} are allowed"
-            ));
-        }
-        if *max_deliver == 0 {
-            return fail("consumer.max_deliver is 0; it is at least 1".to_owned());
-        }
-        let at_once = in_hand.unwrap_or_else(|| self.in_hand());
-        if !(1..=MOST_IN_HAND).contains(&at_once) {
-            return fail(format!(
-                "consumer.in_hand is {at_once}, not 1 to {MOST_IN_HAND}"
-            ));
-        }
-        let seconds = |name: &str, value: f64, least: f64| {
-            if (least..=86_400.0).contains(&value) {
-                return Ok(Duration::from_secs_f64(value));
-            }
-            Err(Error::Config(format!(
-                "consumer.{name} is {value}, not {least} to 86400 seconds"
-            )))
-        };
         Ok(ConsumerConfig {
             durable: durable.clone(),
-            ack_wait: seconds("ack_wait_s", *ack_wait_s, 0.1)?,
+            ack_wait: seconds(ack_wait_s),
             max_deliver: *max_deliver,
-            backoff: backoff_s
-                .iter()
-                .map(|&s| seconds("backoff_s", s, 0.0))
-                .collect::<Result<_, _>>()?,
-            at_once,
-            grace: seconds("grace_s", *grace_s, 0.0)?,
+            backoff: backoff_s.iter().map(seconds).collect(),
+            at_once: self.consumer.in_hand.unwrap_or_else(|| self.in_hand()),
+            grace: seconds(grace_s),
         })
     }
 
-    fn check_server(&self) -> Result<(), Error> {
-        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
-        let Some(server) = &self.server else {
-            return match &self.model {
-                Some(_) => Ok(()),
-                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
-            };
-        };
-        if self.model.is_some() {
-            return fail("there are both `model` and [server]: leave one out");
+    /// All that is wrong with it, as far as it can be told without the model and the broker.
+    pub fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
+        self.otlp.check(&mut faults);
+        faults.take("worker", subjects::cloud_status(&self.worker).map(drop));
+        faults.ensure(
+            self.margin.is_none() || self.agreement != Rule::Exact,
+            "margin",
+            "margin is given, but agreement is `exact`: leave one out",
+        );
+        faults.ensure(
+            self.margin
+                .is_none_or(|margin| margin > 0.0 && margin <= 1.0),
+            "margin",
+            "margin is not above 0 and at most 1",
+        );
+        self.check_server(&mut faults);
+        if let Some(chat) = &self.chat {
+            chat.check(&mut faults);
         }
-        let default = Self::new("");
-        let untouched =
-            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
-                && (self.provider, self.threads) == (default.provider, default.threads)
-                && (self.agreement, self.batch) == (default.agreement, default.batch);
-        if !untouched {
-            return fail(
-                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+        if let Some(tensorrt) = &self.tensorrt {
+            let provider = self.provider;
+            faults.ensure(
+                matches!(provider, Provider::Auto | Provider::TensorRt),
+                "tensorrt",
+                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
             );
+            faults.take("tensorrt", tensorrt.check());
         }
-        server.check()
+        faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
+        faults.range("batch.max", Some(self.batch.max), 1..=64, "");
+        let wait = self.batch.wait_ms;
+        faults.range("batch.wait_ms", Some(wait), 0.0..=1000.0, "");
+        let ConsumerSection {
+            durable,
+            ack_wait_s,
+            max_deliver,
+            backoff_s,
+            grace_s,
+            ..
+        } = &self.consumer;
+        faults.ensure(
+            durable.len() <= limits::NAME,
+            "consumer.durable",
+            format!(
+                "consumer.durable has {} bytes, at most {} are allowed",
+                durable.len(),
+                limits::NAME
+            ),
+        );
+        faults.ensure(
+            *max_deliver > 0,
+            "consumer.max_deliver",
+            "consumer.max_deliver is 0; it is at least 1",
+        );
+        let in_hand = self.consumer.in_hand;
+        faults.range("consumer.in_hand", in_hand, 1..=MOST_IN_HAND, "");
+        let mut seconds = |key: &str, value: f64, least: f64| {
+            faults.range(key, Some(value), least..=86_400.0, "seconds");
+        };
+        seconds("consumer.ack_wait_s", *ack_wait_s, 0.1);
+        seconds("consumer.grace_s", *grace_s, 0.0);
+        for (index, pause) in backoff_s.iter().take(MOST_BACKOFFS).enumerate() {
+            seconds(&format!("consumer.backoff_s[{index}]"), *pause, 0.0);
+        }
+        faults.ensure(
+            backoff_s.len() <= MOST_BACKOFFS,
+            "consumer.backoff_s",
+            format!(
+                "consumer.backoff_s has {} times, at most {MOST_BACKOFFS} are allowed",
+                backoff_s.len()
+            ),
+        );
+        faults
+    }
+
+    /// Checks what the folders of the models say of themselves, without loading a network.
+    ///
+    /// # Errors
+    /// A folder is no model's, or the agreement needs a factor that the model does not have.
+    pub fn check_model(&self) -> Result<(), Error> {
+        if let Some(folder) = &self.model {
+            let model = mllm::Config::load(folder)?;
+            self.agreement(&model.name, model.agreement_margin)?;
+        }
+        if let Some(folder) = &self.encoders {
+            mllm::Config::load(folder)?;
+        }
+        Ok(())
+    }
+
+    fn check_server(&self, faults: &mut Faults) {
+        let Some(server) = &self.server else {
+            faults.ensure(
+                self.model.is_some(),
+                "model",
+                "there is no model: set `model` to a folder, or add a table [server]",
+            );
+            return;
+        };
+        faults.ensure(
+            self.model.is_none(),
+            "model",
+            "there are both `model` and [server]: leave one out",
+        );
+        let default = Self::new("");
+        let untouched = self.encoders.is_none()
+            && self.chat.is_none()
+            && self.tensorrt.is_none()
+            && self.margin.is_none()
+            && (self.provider, self.threads) == (default.provider, default.threads)
+            && (self.agreement, self.batch) == (default.agreement, default.batch);
+        faults.ensure(
+            untouched,
+            "server",
+            "encoders, chat, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+        );
+        server.check(faults);
     }
 
     /// Which windows are judged together.
@@ -289,6 +338,21 @@ impl Config {
             1 => 1,
             most => 2 * most,
         }
+    }
+
+    /// The model's folder, and how its networks run; what `[tensorrt]` says holds from now on.
+    pub(crate) fn folder(&self) -> Result<(&Path, Options), Error> {
+        let folder = self.model.as_deref().ok_or_else(|| {
+            Error::Config("there is no model: set `model` to a folder".to_owned())
+        })?;
+        if let Some(settings) = self.tensorrt.clone() {
+            tensorrt::configure(settings)?;
+        }
+        let options = Options {
+            provider: self.provider,
+            threads: self.threads,
+        };
+        Ok((folder, options))
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
@@ -340,9 +404,12 @@ mod tests {
             backoff_s = [0.5, 2]
             [batch]
             max = 1
+            [metrics]
+            listen = "127.0.0.1:9464"
         "#;
         let full: Config = toml::from_str(full).unwrap();
         assert_eq!(full.encoders, Some("models/msao-edge".into()));
+        assert_eq!(full.metrics.listen, Some("127.0.0.1:9464".parse().unwrap()));
         let consumer = full.check().unwrap();
         assert_eq!(
             (
@@ -410,6 +477,8 @@ mod tests {
                 "server = { url = 'http://h/v1', model = 'm' }",
                 "leave one out",
             ),
+            ("chat = { max_tokens = 0 }", "chat.max_tokens is 0"),
+            ("chat = { prompt = 'say' }", "{prompt}"),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();

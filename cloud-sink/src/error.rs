@@ -1,6 +1,6 @@
 //! Why a worker cannot start, or stopped.
 
-use broker::{connect::ConnectError, streams::SetUpError};
+use broker::{Faults, connect::ConnectError, streams::SetUpError};
 
 /// A worker cannot start, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +8,9 @@ pub enum Error {
     /// The configuration cannot be used.
     #[error("cloud configuration: {0}")]
     Config(String),
+    /// The configuration has values that cannot be used.
+    #[error("cloud configuration: {0}")]
+    Faults(#[from] Faults),
     /// The broker is not there.
     #[error(transparent)]
     Connect(#[from] ConnectError),

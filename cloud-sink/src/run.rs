@@ -19,14 +19,15 @@ use broker::{
     done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
-    status,
+    status, subjects, trace,
 };
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use crate::{
-    ChatModel, Config, Error, Fault, FullModel, Verifier, service::Service, thread::Judge,
-    turns::Turns,
+    ChatModel, Config, Error, Fault, FullModel, LookingModel, Observer, Verifier, service::Service,
+    thread::Judge, turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.
@@ -57,11 +58,27 @@ pub struct Summary {
 /// The configuration cannot be used, the broker is not there or refuses, or the model cannot be
 /// loaded or its thread ends.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<Summary, Error> {
+    run_observed(config, (), shutdown).await
+}
+
+/// As [`run`], with somebody who hears how the worker is.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_observed(
+    config: Config,
+    observer: impl Observer,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
     if let Some(server) = config.server.clone() {
-        return run_with(config, move || ChatModel::open(&server), shutdown).await;
+        return work(config, move || ChatModel::open(&server), observer, shutdown).await;
     }
     let model = config.clone();
-    run_with(config, move || FullModel::load(&model), shutdown).await
+    if config.model.as_deref().is_some_and(mllm::hf::is_known) {
+        let load = move || LookingModel::load(&model);
+        return work(config, load, observer, shutdown).await;
+    }
+    work(config, move || FullModel::load(&model), observer, shutdown).await
 }
 
 /// As [`run`], with the verifier that `load` makes: it is made and used on a thread of its own.
@@ -71,6 +88,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<S
 pub async fn run_with<V: Verifier>(
     config: Config,
     load: impl FnOnce() -> Result<V, Error> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, Error> {
+    work(config, load, (), shutdown).await
+}
+
+async fn work<V: Verifier>(
+    config: Config,
+    load: impl FnOnce() -> Result<V, Error> + Send + 'static,
+    observer: impl Observer,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
     let mut shutdown = pin!(shutdown);
@@ -97,6 +123,7 @@ pub async fn run_with<V: Verifier>(
         turns: Turns::default(),
         broken: Mutex::default(),
         stop: Notify::new(),
+        observer: &observer,
     };
     let stopped = async {
         tokio::select! {
@@ -131,7 +158,7 @@ async fn start<V: Verifier>(
     Ok((deliverer, judge, consumer, done))
 }
 
-struct Worker {
+struct Worker<'a> {
     deliverer: Arc<Deliverer>,
     judge: Judge,
     status: Mutex<CloudStatus>,
@@ -144,9 +171,10 @@ struct Worker {
     /// Why the worker cannot go on.
     broken: Mutex<Option<Error>>,
     stop: Notify,
+    observer: &'a dyn Observer,
 }
 
-impl Worker {
+impl Worker<'_> {
     async fn handle(&self, delivery: Delivery) -> Outcome {
         lock(&self.service).begin(Instant::now());
         let outcome = self.caption(delivery).await;
@@ -161,6 +189,10 @@ impl Worker {
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
         };
+        // Its caption would go to that rig.
+        if let Err(error) = subjects::speaks_for(&delivery.subject, window.id.rig.as_str()) {
+            return Outcome::Dead(error.to_string());
+        }
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
         if self.has_last_word(&window.id, &delivery).await {
@@ -168,8 +200,19 @@ impl Worker {
             lock(&self.status).duplicates += 1;
             return Outcome::Done;
         }
+        let parent = TraceParent::of(&delivery.headers)
+            .unwrap_or_else(|| TraceParent::of_window(&window.id));
+        // It is over: what is made of it is when it began.
+        drop(trace::queue(
+            &window.id,
+            parent,
+            delivery.published,
+            delivery.delivered,
+        ));
         let more = delivery.pending > 0;
-        let (window, verdict) = match self.judge.judge(window, more).await {
+        let verify = trace::verify(&window.id, parent);
+        let judged = self.judge.judge(window, more).instrument(verify).await;
+        let (window, verdict) = match judged {
             Ok((window, Ok(Some(verdict)))) => (window, verdict),
             Ok((window, Ok(None))) => {
                 tracing::debug!(id = %window.id, "nothing in it to be captioned");
@@ -184,7 +227,8 @@ impl Worker {
                 return outcome;
             }
         };
-        self.publish(&window, verdict, &delivery, begun).await
+        self.publish(&window, verdict, &delivery, parent, begun)
+            .await
     }
 
     /// Whether a window that was delivered too often was captioned by one of those who had it.
@@ -220,6 +264,7 @@ impl Worker {
         window: &FeatureWindow,
         verdict: Verdict,
         delivery: &Delivery,
+        parent: TraceParent,
         (begun, taken_up): (Instant, OffsetDateTime),
     ) -> Outcome {
         let confirmed = verdict.confirmed;
@@ -232,13 +277,12 @@ impl Worker {
             ..LatencyMs::default()
         };
         let caption = Caption::verified(window, verdict, latency);
-        let trace = TraceParent::of(&delivery.headers)
-            .map_or_else(TraceParent::generate, TraceParent::child);
-        let message = match Message::caption(&caption, trace) {
+        let message = match Message::caption(&caption, parent.child()) {
             Ok(message) => message,
             Err(error) => return Outcome::Dead(error.to_string()),
         };
-        if let Err(error) = self.deliverer.deliver(&message).await {
+        let span = trace::publish(&message, Some(parent));
+        if let Err(error) = self.deliverer.deliver(&message).instrument(span).await {
             return Outcome::Dead(error.to_string());
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
@@ -252,6 +296,8 @@ impl Worker {
         status.confirmed += u64::from(confirmed);
         status.corrected += u64::from(!confirmed);
         status.last_ms = cloud;
+        drop(status);
+        self.observer.captioned(&caption.latency_ms);
         Outcome::Done
     }
 
@@ -276,6 +322,7 @@ impl Worker {
                 status.server = self.judge.server.as_ref().map(|server| server.now());
                 status.clone()
             };
+            self.observer.beat(&status, connection.is_connected());
             if let Err(error) = status::publish_cloud(connection, &status).await {
                 tracing::warn!("no status was sent: {error}");
             }

@@ -19,6 +19,12 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
     let connection = connect(&server).await;
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
     let windows = [window(0), window(1)];
+    // Nor does it caption for another rig than the subject's.
+    let foreign = window(2).encode().unwrap();
+    let sent = connection
+        .jetstream()
+        .publish("msao.v1.features.car-8", foreign.into());
+    sent.await.unwrap().await.unwrap();
     let mut major = windows[0].encode().unwrap();
     let name = b"features/1.";
     let at = major.windows(name.len()).position(|part| part == name);
@@ -33,10 +39,10 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
         ..common::config(&server)
     };
     let buried = until("both are buried", async || {
-        count(&connection, streams::DEAD).await == 2
+        count(&connection, streams::DEAD).await == 3
     });
     let summary = cloud_sink::run(config, buried).await.unwrap();
-    assert_eq!((summary.captioned, summary.dead), (0, 2));
+    assert_eq!((summary.captioned, summary.dead), (0, 3));
     let letters = stored(&connection, streams::DEAD).await;
     for (seq, word) in [(0, "features/9.1"), (1, "lite2-v1")] {
         let id = format!("{}/dead/0", common::id(seq));
@@ -47,4 +53,7 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
         let reason = letter.headers.get(REASON).unwrap().as_str();
         assert!(reason.contains(word), "{reason}");
     }
+    let letter = letters.iter().find(|l| l.subject.ends_with(".car-8"));
+    let reason = letter.unwrap().headers.get(REASON).unwrap().as_str();
+    assert!(reason.contains("speaks for 'car-7'"), "{reason}");
 }

@@ -23,7 +23,7 @@ const MESSAGE: usize = 2 << 20;
 const PICTURE: usize = 5 * 3 * (broker::limits::KEYFRAME_SIDE as usize).pow(2);
 
 /// All targets.
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
     target("features", MESSAGE, features),
     target("caption", MESSAGE, caption),
     target("status", MESSAGE, status),
@@ -33,6 +33,7 @@ pub const ALL: [Target; 9] = [
     target("config", MESSAGE, config),
     target("model_manifest", MESSAGE, model_manifest),
     target("keyframe", PICTURE, keyframe),
+    target("recording", MESSAGE, recording),
 ];
 
 const fn target(
@@ -69,8 +70,13 @@ fn caption(bytes: &[u8]) -> Result<(), String> {
 /// A status of an edge and of a cloud worker.
 fn status(bytes: &[u8]) -> Result<(), String> {
     let read = |bytes: &[u8]| {
-        let edge = AnyStatus::decode("msao.v1.status.edge.car", bytes);
-        edge.or_else(|_| AnyStatus::decode("msao.v1.status.cloud.gpu", bytes))
+        let name = |key: &str| {
+            let fields: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+            fields[key].as_str().unwrap_or_default().to_owned()
+        };
+        let edge = format!("msao.v1.status.edge.{}", name("rig"));
+        let cloud = format!("msao.v1.status.cloud.{}", name("worker"));
+        AnyStatus::decode(&edge, bytes).or_else(|_| AnyStatus::decode(&cloud, bytes))
     };
     let status = read(bytes).map_err(text)?;
     let again = status.encode().expect("what was read can be written");
@@ -152,8 +158,22 @@ fn sensor_message(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// Windows in a file.
+fn recording(bytes: &[u8]) -> Result<(), String> {
+    for window in broker::recording::Reader::new(bytes) {
+        let window = window.map_err(text)?;
+        FeatureWindow::decode(&window).map_err(text)?;
+    }
+    Ok(())
+}
+
 /// A configuration of an edge and of a cloud worker.
 fn config(bytes: &[u8]) -> Result<(), String> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        for message in pipeline::check_config(text) {
+            assert!(message.len() <= 2000, "{} bytes", message.len());
+        }
+    }
     let edge = pipeline::parse_config::<pipeline::EdgeConfig>(bytes);
     let cloud = pipeline::parse_config::<cloud_sink::Config>(bytes);
     match (edge, cloud) {

@@ -4,43 +4,47 @@ use std::fmt;
 
 use crate::planner::{Considered, Decision, Payload, Refusal};
 
+impl Decision {
+    /// What was decided and what that rests on: the action, the risk, the link, the cloud and the edge, one statement each.
+    #[must_use]
+    pub fn statements(&self) -> [String; 5] {
+        let (inputs, link, cloud) = (&self.inputs, &self.inputs.link, &self.inputs.cloud);
+        let why = match self.audit_of {
+            Some(best) => format!("as an audit of {best}"),
+            None => "the cheapest of what is possible".to_owned(),
+        };
+        let action = format!("{}{}, {why}", self.action, Sent(self.payload));
+        let risk = format!(
+            "Confidence {:.2} gives risk {:.3}, limit {:.3}",
+            inputs.window.confidence, inputs.risk, inputs.limits.risk
+        );
+        let link = if link.contact {
+            format!(
+                "link {:.1} KB/s, round trip {:.0} ms, {:.1} KB in flight",
+                link.bandwidth / 1e3,
+                link.rtt * 1e3,
+                link.in_flight as f64 / 1e3
+            )
+        } else {
+            format!("no contact for {:.1} s", link.away)
+        };
+        let cloud = if cloud.available {
+            format!("cloud waits {:.0} ms", cloud.wait * 1e3)
+        } else {
+            format!("cloud not heard for {:.1} s", cloud.away)
+        };
+        let (busy, limit) = (inputs.edge.busy() * 100.0, inputs.limits.latency * 1e3);
+        let edge = format!("edge {busy:.0} % busy; latency limit {limit:.0} ms");
+        [action, risk, link, cloud, edge]
+    }
+}
+
 /// One line of what and why, then for each action that was weighed.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seq = self.inputs.window.seq;
-        write!(f, "window {seq}: {}{}", self.action, Sent(self.payload))?;
-        match self.audit_of {
-            Some(best) => write!(f, ", as an audit of {best}")?,
-            None => write!(f, ", the cheapest of what is possible")?,
-        }
-        let (link, cloud) = (&self.inputs.link, &self.inputs.cloud);
-        write!(
-            f,
-            ". Confidence {:.2} gives risk {:.3}, limit {:.3}",
-            self.inputs.window.confidence, self.inputs.risk, self.inputs.limits.risk
-        )?;
-        if link.contact {
-            write!(
-                f,
-                "; link {:.1} KB/s, round trip {:.0} ms, {:.1} KB in flight",
-                link.bandwidth / 1e3,
-                link.rtt * 1e3,
-                link.in_flight as f64 / 1e3
-            )?;
-        } else {
-            write!(f, "; no contact for {:.1} s", link.away)?;
-        }
-        if cloud.available {
-            write!(f, "; cloud waits {:.0} ms", cloud.wait * 1e3)?;
-        } else {
-            write!(f, "; cloud not heard for {:.1} s", cloud.away)?;
-        }
-        let limit = self.inputs.limits.latency * 1e3;
-        write!(
-            f,
-            "; edge {:.0} % busy; latency limit {limit:.0} ms",
-            self.inputs.edge.busy() * 100.0
-        )?;
+        let [action, rest @ ..] = self.statements();
+        write!(f, "window {seq}: {action}. {}", rest.join("; "))?;
         for option in &self.considered {
             write!(f, "\n  {option}")?;
         }
@@ -48,13 +52,20 @@ impl fmt::Display for Decision {
     }
 }
 
+impl Considered {
+    /// The action, and what it would send.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}{}", self.action, Sent(self.payload))
+    }
+}
+
 impl fmt::Display for Considered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}{}: cost {:.3} s: latency {:.3} s, link {:.3} s, cloud {:.3} s, risk {:.3}",
-            self.action,
-            Sent(self.payload),
+            "{}: cost {:.3} s: latency {:.3} s, link {:.3} s, cloud {:.3} s, risk {:.3}",
+            self.name(),
             self.cost,
             self.latency,
             self.link,

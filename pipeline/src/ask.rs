@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Seconds to wait for each of the two answers.
     #[arg(long, default_value_t = 20.0)]
     timeout: f64,
+    /// Print the edge's answer and the cloud's caption as JSON, an object a line.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     nats: Nats,
 }
@@ -50,17 +53,15 @@ async fn converse(arguments: &Arguments) -> Result<()> {
     let streams = StreamsConfig::default();
     let mut captions = captions::subscribe(&connection, &streams, Some(rig), From::Now).await?;
     let answer = ask::ask(&connection, rig, &arguments.question, patience).await?;
-    let Answer {
-        text, confidence, ..
-    } = &answer;
-    let (name, style) = match answer.status {
-        AnswerStatus::Draft => ("edge", Style::new().dimmed()),
-        AnswerStatus::Final => ("edge, final", AnsiColor::Cyan.on_default()),
-    };
-    let dim = Style::new().dimmed();
-    output::line(format!(
-        "{style}{name:<11}{style:#}  {text}  {dim}confidence {confidence:.2}{dim:#}"
-    ))?;
+    output::line(if arguments.json {
+        serde_json::to_string(&answer)?
+    } else {
+        let (name, style) = match answer.status {
+            AnswerStatus::Draft => ("edge", Style::new().dimmed()),
+            AnswerStatus::Final => ("edge, final", AnsiColor::Cyan.on_default()),
+        };
+        line(name, style, &answer.text, answer.confidence)
+    })?;
     if answer.status == AnswerStatus::Final {
         return Ok(());
     }
@@ -71,14 +72,20 @@ async fn converse(arguments: &Arguments) -> Result<()> {
             arguments.timeout, answer.id
         )
     })?;
-    let (name, style) = match caption.status {
-        CaptionStatus::Confirmed => ("confirmed", AnsiColor::Green.on_default()),
-        _ => ("corrected", AnsiColor::Yellow.on_default()),
-    };
-    let (text, confidence) = (&caption.text, caption.confidence);
-    Ok(output::line(format!(
-        "{style}{name:<11}{style:#}  {text}  {dim}confidence {confidence:.2}{dim:#}"
-    ))?)
+    Ok(output::line(if arguments.json {
+        serde_json::to_string(&caption)?
+    } else {
+        let (name, style) = match caption.status {
+            CaptionStatus::Confirmed => ("confirmed", AnsiColor::Green.on_default()),
+            _ => ("corrected", AnsiColor::Yellow.on_default()),
+        };
+        line(name, style, &caption.text, caption.confidence)
+    })?)
+}
+
+fn line(name: &str, style: Style, text: &str, confidence: f32) -> String {
+    let dim = Style::new().dimmed();
+    format!("{style}{name:<11}{style:#}  {text}  {dim}confidence {confidence:.2}{dim:#}")
 }
 
 /// The cloud's answer.

@@ -18,10 +18,25 @@ const MOST_SHOWN: usize = 200;
 /// The file cannot be read, is longer than 256 KiB, is not TOML, or has a key or value that is not known: the error names
 /// the line.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = bytes(path)?;
+    parse(&bytes).with_context(|| format!("{} is not a valid configuration", path.display()))
+}
+
+/// The text of the configuration at `path`.
+///
+/// # Errors
+/// The file cannot be read, is longer than 256 KiB, or is not UTF-8.
+pub fn text(path: &Path) -> Result<String> {
+    let bytes = bytes(path)?;
+    let text = utf8(&bytes).with_context(|| path.display().to_string())?;
+    Ok(text.to_owned())
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes));
     read.with_context(|| format!("cannot read the configuration {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} is not a valid configuration", path.display()))
+    Ok(bytes)
 }
 
 /// The configuration in the bytes of a file.
@@ -29,16 +44,20 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// # Errors
 /// As for [`load`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let text = utf8(bytes)?;
+    toml::from_str(text).map_err(|error| anyhow::anyhow!(shortened(&error.to_string())))
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
     ensure!(
         bytes.len() as u64 <= MOST_BYTES,
         "it is longer than {MOST_BYTES} bytes: is this a configuration?"
     );
-    let text = std::str::from_utf8(bytes).context("it is not UTF-8: save it as UTF-8")?;
-    toml::from_str(text).map_err(|error| anyhow::anyhow!(shortened(&error.to_string())))
+    std::str::from_utf8(bytes).context("it is not UTF-8: save it as UTF-8")
 }
 
 /// `text` with long lines cut.
-fn shortened(text: &str) -> String {
+pub fn shortened(text: &str) -> String {
     let line = |line: &str| match line.char_indices().nth(MOST_SHOWN) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),

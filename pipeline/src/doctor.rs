@@ -27,6 +27,9 @@ pub struct Arguments {
     /// What is to run the models.
     #[arg(long, default_value_t = Provider::Auto)]
     provider: Provider,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     nats: Nats,
 }
@@ -39,15 +42,18 @@ type Check = (&'static str, Result<String>);
 /// # Errors
 /// Something is wrong: the program then exits with 1.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let mut faults = 0;
-    for (name, found) in checks(arguments)? {
+    let checks = checks(arguments)?;
+    let faults = checks.iter().filter(|(_, found)| found.is_err()).count();
+    if arguments.json {
+        output::line(report(&checks))?;
+    }
+    for (name, found) in checks.into_iter().filter(|_| !arguments.json) {
         match found {
             Ok(found) => {
                 let style = AnsiColor::Green.on_default();
                 output::line(format!("{style}ok   {style:#}  {name:<12} {found}"))?;
             }
             Err(error) => {
-                faults += 1;
                 let style = AnsiColor::Red.on_default();
                 output::line(format!("{style}fault{style:#}  {name:<12} {error:#}"))?;
             }
@@ -57,6 +63,19 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         bail!("{faults} of the checks found a fault");
     }
     Ok(())
+}
+
+/// The checks as JSON.
+fn report(checks: &[Check]) -> serde_json::Value {
+    let object = |(name, found): &Check| match found {
+        Ok(found) => serde_json::json!({ "name": name, "ok": true, "found": found }),
+        Err(error) => {
+            serde_json::json!({ "name": name, "ok": false, "fault": format!("{error:#}") })
+        }
+    };
+    let ok = checks.iter().all(|(_, found)| found.is_ok());
+    let checks: Vec<_> = checks.iter().map(object).collect();
+    serde_json::json!({ "ok": ok, "checks": checks })
 }
 
 fn checks(arguments: &Arguments) -> Result<Vec<Check>> {

@@ -8,6 +8,8 @@ use broker::message::Kind;
 use broker::{Caption, CaptionStatus, FeatureWindow, WindowId};
 use clap::Args;
 use offload::planner::Decision;
+use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use crate::nats::Nats;
 use crate::{output, runtime};
@@ -17,6 +19,9 @@ use crate::{output, runtime};
 pub struct Arguments {
     /// The window, `rig/epoch/seq`; `msao watch --json` shows it as `id`.
     window: WindowId,
+    /// Print one JSON object: what is stored of the window, and the whole record of the decision.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     nats: Nats,
 }
@@ -32,17 +37,50 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         anyhow::Ok(lookup::window(&connection, &arguments.window).await?)
     });
     runtime.shutdown_background();
-    let text = explain(&arguments.window, &found?)?;
-    Ok(output::line(text.trim_end())?)
-}
-
-fn explain(id: &WindowId, found: &[Stored]) -> Result<String> {
+    let (id, found) = (&arguments.window, found?);
     if found.is_empty() {
         bail!(
             "nothing is stored of window {id}: there was no such window, it was skipped, or its messages were let go \
              (captions after 7 days, features after an hour, if not configured otherwise)"
         );
     }
+    let text = if arguments.json {
+        object(id, &found)?.to_string()
+    } else {
+        explain(id, &found)?
+    };
+    Ok(output::line(text.trim_end())?)
+}
+
+/// The same for scripts.
+fn object(id: &WindowId, found: &[Stored]) -> Result<Value> {
+    let stored = |stored: &Stored| {
+        let time = stored.time.format(&Rfc3339)?;
+        anyhow::Ok(match stored.id.kind {
+            Kind::Features => {
+                let window = FeatureWindow::decode(&stored.payload)?;
+                let plan = window.plan.as_deref().map(serde_json::from_str::<Value>);
+                json!({
+                    "kind": "features",
+                    "stored": time,
+                    "bytes": stored.payload.len(),
+                    "tokens": window.tokens.len(),
+                    "decision": window.decision.name(),
+                    "plan": plan.transpose()?,
+                })
+            }
+            _ => json!({
+                "kind": "caption",
+                "stored": time,
+                "caption": Caption::decode(&stored.payload)?,
+            }),
+        })
+    };
+    let stored: Vec<Value> = found.iter().map(stored).collect::<Result<_>>()?;
+    Ok(json!({ "window": id, "stored": stored }))
+}
+
+fn explain(id: &WindowId, found: &[Stored]) -> Result<String> {
     let (mut text, mut decided) = (String::new(), false);
     for stored in found {
         let plan = match stored.id.kind {

@@ -4,8 +4,11 @@ mod ask;
 #[cfg(feature = "edge")]
 mod bench;
 mod captions;
+mod check;
 mod cloud;
+mod completions;
 mod config;
+mod dash;
 mod dead;
 #[cfg(feature = "edge")]
 mod demo;
@@ -15,24 +18,34 @@ mod edge;
 mod explain;
 #[cfg(feature = "edge")]
 mod gst_log;
+mod help;
+#[cfg(feature = "edge")]
+mod init;
 mod leaf;
+mod listener;
+mod metrics;
 mod models;
 mod nats;
 mod nats_server;
 mod output;
+mod record;
+mod replay;
 mod shutdown;
+mod trace;
+mod vtt;
 mod watch;
 
 use std::process::ExitCode;
 
+#[doc(hidden)]
+pub use check::messages as check_config;
 #[doc(hidden)]
 pub use config::parse as parse_config;
 #[cfg(feature = "edge")]
 #[doc(hidden)]
 pub use edge::Config as EdgeConfig;
 
-use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use clap::{FromArgMatches, Parser, Subcommand};
 
 /// Watches cameras, microphones and sensors at the edge, says at once what they tell, and lets the cloud confirm or correct it.
 #[derive(Parser)]
@@ -51,10 +64,18 @@ enum Command {
     Cloud(cloud::Arguments),
     /// Show captions as they come.
     Watch(watch::Arguments),
+    /// Show all rigs on a web page, live: pictures, captions, decisions and what was saved.
+    Dash(dash::Arguments),
     /// Ask a rig about what it senses now: its edge answers at once, and the cloud after it.
     Ask(ask::Arguments),
     /// Say why a window was kept, verified, captioned in the cloud, or had to wait.
     Explain(explain::Arguments),
+    /// Store windows and captions in files: Arrow, and JSON lines.
+    Record(record::Arguments),
+    /// Send a recording again.
+    Replay(replay::Arguments),
+    /// Write the captions of a run as WebVTT subtitles, on the time of its video.
+    Vtt(vtt::Arguments),
     /// List, show and replay messages that could not be handled.
     Dead(dead::Arguments),
     /// Have the hub take in what an edge box with a server of its own stores.
@@ -67,32 +88,46 @@ enum Command {
     /// Measure what MSAO gains against other ways.
     #[cfg(feature = "edge")]
     Bench(bench::Arguments),
+    /// Write a configuration for this machine, from the cameras, microphones, model and server that are found.
+    #[cfg(feature = "edge")]
+    Init(init::Arguments),
+    /// Say all that is wrong with a configuration, with line and column.
+    Check(check::Arguments),
     /// Say what is installed, which provider runs and whether NATS is there, with a mend for each fault.
     Doctor(doctor::Arguments),
+    /// Print a script with which a shell completes these commands and their options.
+    Completions(completions::Arguments),
+}
+
+impl Command {
+    /// Whether it begins to log by itself, once its configuration says whether it traces windows, too.
+    fn traces(&self) -> bool {
+        #[cfg(feature = "edge")]
+        if matches!(self, Self::Edge(_)) {
+            return true;
+        }
+        matches!(self, Self::Cloud(_))
+    }
 }
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("MSAO_LOG").unwrap_or_else(|_| {
-        let asked = std::env::var_os("GST_DEBUG").is_some();
-        let gst = if asked {
-            ",gstreamer=trace,gstmsao=trace"
-        } else {
-            ""
-        };
-        EnvFilter::new(format!("warn,pipeline=info,cloud_sink=info{gst}"))
-    });
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    let result = match Cli::parse().command {
+    let parsed = Cli::from_arg_matches(&help::command::<Cli>().get_matches());
+    let command = parsed.unwrap_or_else(|error| error.exit()).command;
+    if !command.traces() {
+        trace::log();
+    }
+    let result = match command {
         #[cfg(feature = "edge")]
         Command::Edge(arguments) => edge::run(&arguments),
         Command::Cloud(arguments) => cloud::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Dash(arguments) => dash::run(&arguments),
         Command::Ask(arguments) => ask::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Record(arguments) => record::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Vtt(arguments) => vtt::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),
         Command::Leaf(arguments) => leaf::run(&arguments),
         Command::Models(arguments) => models::run(&arguments),
@@ -100,7 +135,11 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         #[cfg(feature = "edge")]
         Command::Bench(arguments) => bench::run(&arguments),
+        #[cfg(feature = "edge")]
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments, help::command::<Cli>()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

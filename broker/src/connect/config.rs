@@ -9,6 +9,7 @@ use super::{
     ConnectError, PATIENCE, SILENCE,
     secret::{Secret, read},
 };
+use crate::faults::Faults;
 
 /// How to reach the broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,6 +54,47 @@ impl Default for ConnectConfig {
             tls_key: None,
             cloud_domain: None,
         }
+    }
+}
+
+impl ConnectConfig {
+    /// Checks all that does not need a server; the files that it names are read.
+    ///
+    /// # Errors
+    /// The URL, a file or a secret cannot be used, or keys contradict each other.
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let results = [
+            addresses(&self.url)
+                .map(drop)
+                .map_err(|error| ("url", error)),
+            authenticated(ConnectOptions::new(), self)
+                .map(drop)
+                .map_err(|error| (Self::key_of(&error), error)),
+            encrypted(ConnectOptions::new(), self)
+                .map(drop)
+                .map_err(|error| (Self::key_of(&error), error)),
+        ];
+        for (key, error) in results.into_iter().filter_map(Result::err) {
+            faults.add(key, error);
+        }
+        faults.result()
+    }
+
+    /// The key that an error of a file or a secret begins with; none for what is of several keys.
+    fn key_of(error: &ConnectError) -> &'static str {
+        let text = error.to_string();
+        let begins = |key: &&str| text.split(':').next() == Some(key);
+        let keys = [
+            "password",
+            "token",
+            "credentials",
+            "nkey",
+            "tls_ca",
+            "tls_cert",
+            "tls_key",
+        ];
+        keys.into_iter().find(begins).unwrap_or_default()
     }
 }
 
@@ -231,6 +273,20 @@ mod tests {
         };
         assert!(error(without_key).contains("tls_key"));
         assert!(addresses("nats://hub:port").is_err());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_found_at_once() {
+        let config = ConnectConfig {
+            url: "nats://joe:pass@hub".to_owned(),
+            token: Some("file:/no/such/token".parse().unwrap()),
+            tls_ca: Some("/no/such.pem".into()),
+            ..ConnectConfig::default()
+        };
+        let faults = config.check().unwrap_err().into_vec();
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        assert_eq!(keys, ["url", "token", "tls_ca"]);
+        ConnectConfig::default().check().unwrap();
     }
 
     #[test]

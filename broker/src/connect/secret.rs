@@ -1,6 +1,12 @@
 //! Where a secret is: never the secret itself, so that it can be in no configuration, argument or log.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use serde::Deserialize;
 
@@ -37,9 +43,20 @@ impl Secret {
     }
 }
 
+/// Longest file of a secret or a certificate, in bytes.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// The file that the setting `what` names, as text.
 pub(super) fn read(what: &str, path: &PathBuf) -> Result<String, ConnectError> {
-    std::fs::read_to_string(path).map_err(|error| {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| {
+        file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+        match text.len() as u64 > MOST_BYTES {
+            true => Err(io::Error::other(format!("longer than {MOST_BYTES} bytes"))),
+            false => Ok(std::mem::take(&mut text)),
+        }
+    });
+    read.map_err(|error| {
         let path = path.display();
         ConnectError::Config(format!(
             "{what}: cannot read {path} ({error}): correct the path, or the file's permissions"
@@ -110,6 +127,9 @@ mod tests {
             error.contains("password") && error.contains("empty"),
             "{error}"
         );
+        let endless = Secret::File("/dev/zero".into());
+        let error = endless.reveal("password").unwrap_err().to_string();
+        assert!(error.contains("longer than 1048576 bytes"), "{error}");
         let missing = Secret::Env("MSAO_TEST_NOT_SET".to_owned());
         let error = missing.reveal("token").unwrap_err().to_string();
         assert!(

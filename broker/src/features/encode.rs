@@ -19,12 +19,10 @@ use arrow_ipc::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 
-use super::{DraftReport, Error, FeatureWindow, ModalityReport, SCHEMA, SCHEMA_KEY, Token};
+use super::{DraftReport, END, Error, FeatureWindow, ModalityReport, SCHEMA, SCHEMA_KEY, Token};
 
 /// 8 rather than Arrow's usual 64: a window has some 40 small buffers, each padded to this.
 const ALIGNMENT: usize = 8;
-/// Ends a stream.
-const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 /// What a window commonly has at most besides its tokens, and a token besides its channels.
 const ROOM: usize = 6 * 1024;
 const TOKEN_ROOM: usize = 40;

@@ -16,7 +16,7 @@ use arrow_ipc::{
 use arrow_schema::{DataType, Fields, Schema, SchemaRef};
 use flatbuffers::VerifierOptions;
 
-use super::{Error, SCHEMA, SCHEMA_KEY};
+use super::{END, Error, SCHEMA, SCHEMA_KEY};
 use crate::limits;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
@@ -38,7 +38,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
         .ok_or_else(|| malformed("the record batch is cut short"))?;
     let batch = batch(&message, schema, body)?;
 
-    if rest.len() != 8 || rest[..4] != CONTINUATION || rest[4..] != [0; 4] {
+    if rest != END {
         return Err(malformed(
             "the end mark is missing, or more follows the first record batch",
         ));
@@ -46,7 +46,37 @@ pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
     Ok(batch)
 }
 
-fn malformed(reason: impl Into<String>) -> Error {
+/// The schema's message and the record batch's, each with its frame, of a stream that [`read`] takes.
+pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+    read(bytes)?;
+    let (_, rest) = frame(bytes)?;
+    let (schema, rest) = bytes.split_at(bytes.len() - rest.len());
+    let batch = rest.split_at_checked(rest.len().saturating_sub(END.len()));
+    batch
+        .map(|(batch, _)| (schema, batch))
+        .ok_or_else(|| malformed("it is cut short"))
+}
+
+/// The length of the frame's header that begins with these bytes; 0 at the end of a stream.
+pub(super) fn header_len(start: [u8; 8]) -> Result<usize, Error> {
+    let [a, b, c, d, len @ ..] = start;
+    if [a, b, c, d] != CONTINUATION {
+        return Err(malformed("it is not an Arrow IPC stream"));
+    }
+    let len = u32::from_le_bytes(len) as usize;
+    bounded("a message header", len, limits::ARROW_HEADER)?;
+    Ok(len)
+}
+
+/// The length of the body that follows this header.
+pub(super) fn body_len(header: &[u8]) -> Result<usize, Error> {
+    let len = usize::try_from(message(header)?.bodyLength());
+    let len = len.map_err(|_| malformed("a negative body length"))?;
+    bounded("the message", len, limits::MESSAGE)?;
+    Ok(len)
+}
+
+pub(super) fn malformed(reason: impl Into<String>) -> Error {
     Error::Malformed(reason.into())
 }
 

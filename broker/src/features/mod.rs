@@ -3,6 +3,7 @@
 mod check;
 mod decode;
 mod encode;
+pub(crate) mod file;
 mod frame;
 
 use std::{fmt, str::FromStr};
@@ -25,6 +26,8 @@ const SCHEMA: Schema = Schema {
     minor: 1,
 };
 const SCHEMA_KEY: &str = "msao.schema";
+/// Ends an Arrow IPC stream.
+const END: [u8; 8] = [0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
 
 /// The flag on a window whose least important tokens were dropped to fit a message.
 pub const THINNED: &str = "thinned";

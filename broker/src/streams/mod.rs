@@ -10,7 +10,10 @@ use async_nats::jetstream::{
 };
 use serde::Deserialize;
 
-use crate::connect::{ConnectError, Connection};
+use crate::{
+    connect::{ConnectError, Connection},
+    faults::Faults,
+};
 use wanted::{Wanted, wanted, wanted_done};
 
 /// The stream of feature windows.
@@ -54,6 +57,26 @@ pub struct StreamsConfig {
     pub done: Limits,
     /// For how many seconds the server knows a message id again; 600 by default.
     pub duplicate_window_s: Option<u64>,
+}
+
+impl StreamsConfig {
+    /// Checks the bounds.
+    ///
+    /// # Errors
+    /// A bound makes no sense.
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        let [features, captions, dead, _] = wanted(self);
+        for (key, wanted) in [
+            ("features", features),
+            ("captions", captions),
+            ("dead", dead),
+            ("done", wanted_done(self)),
+        ] {
+            faults.take(key, wanted.validate());
+        }
+        faults.result()
+    }
 }
 
 /// The broker cannot be set up.

@@ -55,7 +55,7 @@ impl Draft {
             let Some(drafter) = drafter.as_mut() else {
                 return Ok(None);
             };
-            let span = tracing::debug_span!("draft", window = %window.id).entered();
+            let span = broker::trace::draft(&window.id).entered();
             let measured = drafter.draft(&mut window, settings)?;
             drop(span);
             let known = &drafter.contribution;
@@ -98,10 +98,12 @@ impl Draft {
 
     fn post(&self, window: &FeatureWindow) {
         let Some(draft) = &window.draft else { return };
+        let took = window.drafted_utc_ns.saturating_sub(window.closed_utc_ns);
         let structure = gst::Structure::builder("msao-draft")
             .field("id", window.id.to_string())
             .field("text", draft.text.as_str())
             .field("confidence", draft.confidence)
+            .field("time", u64::try_from(took).unwrap_or_default())
             .build();
         let message = gst::message::Element::builder(structure)
             .src(&*self.obj())

@@ -98,7 +98,7 @@ fn messages(
     bytes: &[u8],
     connection: &Connection,
 ) -> Result<Vec<Message>, String> {
-    let trace = TraceParent::generate();
+    let trace = TraceParent::of_window(&window.id);
     let mut messages = Vec::new();
     if window.decision == Action::Skip {
         return Ok(messages);
@@ -108,7 +108,7 @@ fn messages(
     // The draft of a window that waited is published already.
     let caption = Caption::draft(&window).filter(|_| !(goes && waited));
     if let Some(caption) = &caption {
-        messages.push(Message::caption(caption, trace).map_err(|error| error.to_string())?);
+        messages.push(Message::caption(caption, trace.child()).map_err(|error| error.to_string())?);
     }
     if !goes {
         return Ok(messages);
@@ -127,7 +127,7 @@ fn messages(
     } else {
         bytes.to_vec()
     };
-    messages.push(Message::features(&window, payload, trace));
+    messages.push(Message::features(&window, payload, trace.child()));
     Ok(messages)
 }
 

@@ -150,6 +150,7 @@ impl Encoder {
             closed_utc_ns,
             drafted_utc_ns: closed_utc_ns,
         };
+        let _span = broker::trace::window(&window).entered();
         let candidates: Vec<&Candidate> = sources.iter().map(|source| &source.candidate).collect();
         let kept = select::select(&candidates, settings.shared());
         let mut spent = Duration::ZERO;
@@ -195,7 +196,7 @@ impl Encoder {
                 continue;
             }
             let begun = Instant::now();
-            let span = tracing::debug_span!("T2", frame = sample.measured.frame).entered();
+            let span = broker::trace::encode(&window.id, sample.measured.frame).entered();
             let features = match &sample.measured.features {
                 Features::Frame(frame) => self.trunk.run(frame)?,
                 Features::Tokens(tokens) => rows(tokens, &within),

@@ -26,8 +26,9 @@ pub fn edge(arguments: &Arguments, url: &str) -> Result<(edge::Config, Table)> {
     };
     let config: edge::Config = table.clone().try_into()?;
     config.check().map_err(|error| match arguments.scene {
-        Scene::Rig4 => error.context(format!("{FOUR}: run `make setup`, which makes its clips")),
-        Scene::Street | Scene::Rig => error,
+        Scene::Rig4 => anyhow::Error::new(error)
+            .context(format!("{FOUR}: run `make setup`, which makes its clips")),
+        Scene::Street | Scene::Rig => error.into(),
     })?;
     config.check_model()?;
     Ok((config, table))

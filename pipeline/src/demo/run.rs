@@ -1,5 +1,6 @@
 //! The demo's order of events.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use super::jpeg;
 use super::nats::Server;
 use super::summary::{Summary, Tally};
 use crate::captions::Printer;
+use crate::dash::Page;
 use crate::{nats_server, output, runtime, shutdown::StopOn};
 
 /// How long a final caption may take once the video has ended.
@@ -52,8 +54,21 @@ pub struct Arguments {
     /// Port of the demo's nats-server on 127.0.0.1; a free one by default.
     #[arg(long)]
     port: Option<u16>,
+    /// Address and port of the demo's web page, of this machine alone; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0", value_parser = loopback)]
+    page: SocketAddr,
     #[command(flatten)]
     stop: StopOn,
+}
+
+/// An address that others cannot reach: the demo's page asks for no token.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|error| format!("{error}"))?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("only the loopback interface, such as 127.0.0.1:8790: `msao dash` serves others, with a token".to_owned())
+    }
 }
 
 /// What the demo plays.
@@ -171,6 +186,9 @@ async fn demo(arguments: &Arguments) -> Result<Played> {
     .await?;
     let mut statuses = Box::pin(status::subscribe(&connection).await?);
     output::line(arguments.headline())?;
+    // As long as the demo runs.
+    let page = Page::open(connection.clone(), arguments.page, None, Vec::new()).await?;
+    output::line(format!("watch it in a browser: {}", page.address()))?;
     let mut cloud = Msao::start("cloud", cloud_file.as_os_str())?;
     // Or the first windows would wait for it.
     tokio::select! {

@@ -156,9 +156,9 @@ async fn send(
     goes: bool,
     caption: bool,
 ) -> Result<()> {
-    let trace = TraceParent::generate();
+    let trace = TraceParent::of_window(&window.id);
     if let Some(caption) = Caption::draft(&window).filter(|_| caption) {
-        let message = Message::caption(&caption, trace)?;
+        let message = Message::caption(&caption, trace.child())?;
         deliverer.deliver(&message).await?;
     }
     if !goes {
@@ -169,6 +169,6 @@ async fn send(
     if bound > 0 {
         window.thin(bound)?;
     }
-    let message = Message::features(&window, window.encode()?, trace);
+    let message = Message::features(&window, window.encode()?, trace.child());
     Ok(deliverer.deliver(&message).await?)
 }

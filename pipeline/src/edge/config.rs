@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use broker::{ConnectConfig, Modality, OnFull, Rig, limits};
+use broker::{ConnectConfig, Faults, Modality, OnFull, Rig, limits};
+use cloud_sink::{MetricsSection, OtlpSection};
 use mllm::{Provider, TensorRt};
 use serde::Deserialize;
 
@@ -77,6 +78,12 @@ pub struct Config {
     /// What waits for the broker.
     #[serde(default)]
     pub queue: Queue,
+    /// Where the figures of the edge are served.
+    #[serde(default)]
+    pub metrics: MetricsSection,
+    /// Where windows are traced.
+    #[serde(default)]
+    pub otlp: OtlpSection,
 }
 
 /// How the cameras share the probe.
@@ -237,21 +244,25 @@ impl Offload {
         self.enabled.unwrap_or(true)
     }
 
-    fn check(&self) -> Result<()> {
-        number("offload.target_risk", self.target_risk, 0.0, 1.0)?;
-        seconds("offload.target_latency_s", self.target_latency_s, 0.001)?;
-        number("offload.lambda_bytes", self.lambda_bytes, 0.0, 1000.0)?;
-        number("offload.lambda_cloud", self.lambda_cloud, 0.0, 1000.0)?;
-        tokens("offload.min_tokens", self.min_tokens)?;
-        tokens("offload.max_tokens", self.max_tokens)?;
-        number("offload.audit", self.audit, 1e-6, 1.0)?;
-        number("offload.bandwidth", self.bandwidth, 100.0, 1e11)?;
-        let windows = self.defer_windows.unwrap_or_default();
-        ensure!(
-            windows <= 4096,
-            "offload.defer_windows is {windows}; it is 0 to 4096"
+    fn check(&self, faults: &mut Faults) {
+        let zero_to = |most| 0.0..=most;
+        faults.range("offload.target_risk", self.target_risk, zero_to(1.0), "");
+        seconds(
+            faults,
+            "offload.target_latency_s",
+            self.target_latency_s,
+            0.001,
         );
-        seconds("offload.defer_age_s", self.defer_age_s, 0.0)
+        faults.range("offload.lambda_bytes", self.lambda_bytes, zero_to(1e3), "");
+        faults.range("offload.lambda_cloud", self.lambda_cloud, zero_to(1e3), "");
+        tokens(faults, "offload.min_tokens", self.min_tokens);
+        tokens(faults, "offload.max_tokens", self.max_tokens);
+        let most = self.max_tokens.filter(|most| *most > 0);
+        least_and_most(faults, "offload", self.min_tokens, most);
+        faults.range("offload.audit", self.audit, 1e-6..=1.0, "");
+        faults.range("offload.bandwidth", self.bandwidth, 100.0..=1e11, "");
+        faults.range("offload.defer_windows", self.defer_windows, 0..=4096, "");
+        seconds(faults, "offload.defer_age_s", self.defer_age_s, 0.0);
     }
 }
 
@@ -272,12 +283,13 @@ impl Config {
     ///
     /// # Errors
     /// As for [`check_but_files`](Self::check_but_files), or a file is not there or empty.
-    pub fn check(&self) -> Result<()> {
-        self.check_but_files()?;
-        match self.unreadable().into_iter().next() {
-            Some((_, problem)) => Err(problem),
-            None => Ok(()),
+    pub fn check(&self) -> Result<(), Faults> {
+        let mut faults = self.faults();
+        for (stream, problem) in self.unreadable() {
+            let Stream { modality, index } = stream;
+            faults.add(format!("{modality}[{index}].source"), problem);
         }
+        faults.result()
     }
 
     /// The streams whose file of pictures or sound is not there or empty, and what is wrong.
@@ -309,85 +321,129 @@ impl Config {
     ///
     /// # Errors
     /// There is no stream, another file is not there or empty, or a number is out of its range.
-    pub fn check_but_files(&self) -> Result<()> {
-        ensure!(
-            self.video.len() + self.audio.len() + self.sensor.len() > 0,
-            "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source"
-        );
+    pub fn check_but_files(&self) -> Result<(), Faults> {
+        self.faults().result()
+    }
+
+    fn faults(&self) -> Faults {
+        let mut faults = Faults::default();
         let streams = self.video.len() + self.audio.len() + self.sensor.len();
-        ensure!(
+        faults.ensure(
+            streams > 0,
+            "video",
+            "the rig has no stream: add a [[video]], [[audio]] or [[sensor]] with a source",
+        );
+        faults.ensure(
             streams <= limits::STREAMS,
-            "the rig has {streams} streams; it may have {}",
-            limits::STREAMS
+            "video",
+            format!(
+                "the rig has {streams} streams; it may have {}",
+                limits::STREAMS
+            ),
         );
         if let Some(tensorrt) = &self.tensorrt {
-            ensure!(
-                matches!(self.provider, Provider::Auto | Provider::TensorRt),
-                "there is [tensorrt], but provider is `{}`: leave one out",
-                self.provider
+            let provider = self.provider;
+            faults.ensure(
+                matches!(provider, Provider::Auto | Provider::TensorRt),
+                "tensorrt",
+                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
             );
-            tensorrt.check()?;
+            faults.take("tensorrt", tensorrt.check());
         }
         let prompt = self.prompt.as_ref().map_or(0, String::len);
-        ensure!(
+        faults.ensure(
             prompt <= limits::QUESTION,
-            "prompt has {prompt} bytes; it has at most {}",
-            limits::QUESTION
-        );
-        ensure!(
-            self.prompts.len() <= MOST_PROMPTS,
-            "there are {} prompts; at most {MOST_PROMPTS} can stand",
-            self.prompts.len()
-        );
-        number("ask.sure", Some(self.ask.sure), 0.0, 2.0)?;
-        ensure!(self.ask.every >= 1, "ask.every is 0; it is at least 1");
-        for prompt in &self.prompts {
-            ensure!(
-                (1..=limits::QUESTION).contains(&prompt.len()),
-                "one of prompts has {} bytes; it has 1 to {}",
-                prompt.len(),
+            "prompt",
+            format!(
+                "prompt has {prompt} bytes; it has at most {}",
                 limits::QUESTION
+            ),
+        );
+        faults.ensure(
+            self.prompts.len() <= MOST_PROMPTS,
+            "prompts",
+            format!(
+                "there are {} prompts; at most {MOST_PROMPTS} can stand",
+                self.prompts.len()
+            ),
+        );
+        for (index, prompt) in self.prompts.iter().enumerate() {
+            let bytes = prompt.len();
+            faults.ensure(
+                (1..=limits::QUESTION).contains(&bytes),
+                format!("prompts[{index}]"),
+                format!(
+                    "one of prompts has {bytes} bytes; it has 1 to {}",
+                    limits::QUESTION
+                ),
             );
         }
-        self.video.iter().try_for_each(Video::check)?;
-        self.audio.iter().try_for_each(Audio::check)?;
-        self.sensor.iter().try_for_each(Sensor::check)?;
+        faults.range("ask.sure", Some(self.ask.sure), 0.0..=2.0, "");
+        faults.ensure(
+            self.ask.every >= 1,
+            "ask.every",
+            "ask.every is 0; it is at least 1",
+        );
         for (index, video) in self.video.iter().enumerate() {
+            let name = format!("video[{index}]");
+            video.check(&name, &mut faults);
+            let before = &self.video[..index];
+            let again = before.iter().any(|other| other.source == video.source);
+            faults.ensure(
+                !(again && video.is_device()),
+                format!("{name}.source"),
+                format!("{} is named twice: a device can be read once", video.source),
+            );
             let audio = self.sounds_of(index).map(|audio| &self.audio[audio]);
-            ensure!(
+            faults.ensure(
                 audio.is_none_or(|audio| audio.pace == video.pace),
-                "{} is named in [[video]] and [[audio]] with two paces: give both the same",
-                video.source
+                name,
+                format!(
+                    "{} is named in [[video]] and [[audio]] with two paces: give both the same",
+                    video.source
+                ),
             );
         }
-        let batch = self.probe.batch.unwrap_or(1);
-        ensure!(
-            (1..=64).contains(&batch),
-            "probe.batch is {batch}; it is 1 to 64"
+        for (index, audio) in self.audio.iter().enumerate() {
+            audio.check(&format!("audio[{index}]"), &mut faults);
+        }
+        for (index, sensor) in self.sensor.iter().enumerate() {
+            sensor.check(&format!("sensor[{index}]"), &mut faults);
+        }
+        self.otlp.check(&mut faults);
+        faults.range("probe.batch", self.probe.batch, 1..=64, "");
+        faults.range("probe.wait_ms", self.probe.wait_ms, 0.0..=1000.0, "");
+        faults.range("probe.interval_s", self.probe.interval_s, 0.0..=60.0, "");
+        self.gate.check("gate", &mut faults);
+        let (window, draft) = (&self.window, &self.draft);
+        let faults_of = &mut faults;
+        faults_of.range("window.threshold", window.threshold, 0.0..=1.0, "");
+        seconds(faults_of, "window.duration_s", window.duration_s, 0.001);
+        let stall = window.stall_timeout_s;
+        seconds(faults_of, "window.stall_timeout_s", stall, 0.0);
+        tokens(faults_of, "window.min_tokens", window.min_tokens);
+        tokens(faults_of, "window.max_tokens", window.max_tokens);
+        seconds(
+            faults_of,
+            "draft.beta_interval_s",
+            draft.beta_interval_s,
+            0.0,
         );
-        number("probe.wait_ms", self.probe.wait_ms, 0.0, 1000.0)?;
-        number("probe.interval_s", self.probe.interval_s, 0.0, 60.0)?;
-        self.gate.check("gate")?;
-        share("window.threshold", self.window.threshold)?;
-        seconds("window.duration_s", self.window.duration_s, 0.001)?;
-        seconds("window.stall_timeout_s", self.window.stall_timeout_s, 0.0)?;
-        tokens("window.min_tokens", self.window.min_tokens)?;
-        tokens("window.max_tokens", self.window.max_tokens)?;
-        seconds("draft.beta_interval_s", self.draft.beta_interval_s, 0.0)?;
-        seconds("draft.beta_budget_s", self.draft.beta_budget_s, 0.0)?;
-        tokens("draft.keep_tokens", self.draft.keep_tokens)?;
-        self.offload.check()?;
-        self.keyframe.check()?;
-        self.preview.as_ref().map_or(Ok(()), Preview::check)?;
-        ensure!(
-            self.queue.messages != Some(0),
-            "queue.messages is 0; it is at least 1"
-        );
-        ensure!(
-            self.queue.bytes != Some(0),
-            "queue.bytes is 0; it is at least 1"
-        );
-        Ok(())
+        seconds(faults_of, "draft.beta_budget_s", draft.beta_budget_s, 0.0);
+        tokens(faults_of, "draft.keep_tokens", draft.keep_tokens);
+        least_and_most(&mut faults, "window", window.min_tokens, window.max_tokens);
+        self.offload.check(&mut faults);
+        self.keyframe.check(&mut faults);
+        if let Some(preview) = &self.preview {
+            preview.check(&mut faults);
+        }
+        for (key, none) in [
+            ("queue.messages", self.queue.messages == Some(0)),
+            ("queue.bytes", self.queue.bytes == Some(0)),
+        ] {
+            faults.ensure(!none, key, format!("{key} is 0; it is at least 1"));
+        }
+        faults
     }
 
     /// Checks that the model hears and feels what the rig does.
@@ -455,20 +511,16 @@ impl Gate {
         }
     }
 
-    pub(super) fn check(&self, table: &str) -> Result<()> {
+    /// Notes what is wrong with it; `table` is what it is called.
+    pub(super) fn check(&self, table: &str, faults: &mut Faults) {
         let name = |key: &str| format!("{table}.{key}");
-        share(&name("threshold"), self.threshold)?;
-        share(&name("hysteresis"), self.hysteresis)?;
-        seconds(&name("min_interval_s"), self.min_interval_s, 0.0)?;
-        seconds(&name("max_gap_s"), self.max_gap_s, 0.0)?;
-        seconds(&name("thin_interval_s"), self.thin_interval_s, 0.0)?;
-        let budget = self.budget.unwrap_or_default();
-        ensure!(
-            (0.0..=1e6).contains(&budget),
-            "{} is {budget}; it is 0 to 1000000 buffers a second",
-            name("budget")
-        );
-        Ok(())
+        faults.range(name("threshold"), self.threshold, 0.0..=1.0, "");
+        faults.range(name("hysteresis"), self.hysteresis, 0.0..=1.0, "");
+        seconds(faults, &name("min_interval_s"), self.min_interval_s, 0.0);
+        seconds(faults, &name("max_gap_s"), self.max_gap_s, 0.0);
+        seconds(faults, &name("thin_interval_s"), self.thin_interval_s, 0.0);
+        let unit = "buffers a second";
+        faults.range(name("budget"), self.budget, 0.0..=1e6, unit);
     }
 }
 
@@ -496,38 +548,20 @@ pub fn check_senses(folder: &Path, sound: bool, sensors: bool) -> Result<()> {
     Ok(())
 }
 
-fn share(name: &str, value: Option<f32>) -> Result<()> {
-    let fits = value.is_none_or(|v| (0.0..=1.0).contains(&v));
-    ensure!(
-        fits,
-        "{name} is {}; it is 0 to 1",
-        value.unwrap_or_default()
-    );
-    Ok(())
+fn seconds(faults: &mut Faults, key: &str, value: Option<f64>, least: f64) {
+    faults.range(key, value, least..=3600.0, "seconds");
 }
 
-fn number(name: &str, value: Option<f64>, least: f64, most: f64) -> Result<()> {
-    let fits = value.is_none_or(|v| (least..=most).contains(&v));
-    let value = value.unwrap_or_default();
-    ensure!(fits, "{name} is {value}; it is {least} to {most}");
-    Ok(())
+fn least_and_most(faults: &mut Faults, table: &str, least: Option<u32>, most: Option<u32>) {
+    if let Some((least, most)) = least.zip(most) {
+        let key = format!("{table}.min_tokens");
+        let reason = format!("{key} is {least}, more than {table}.max_tokens, {most}");
+        faults.ensure(least <= most, key, reason);
+    }
 }
 
-fn seconds(name: &str, value: Option<f64>, least: f64) -> Result<()> {
-    let fits = value.is_none_or(|v| (least..=3600.0).contains(&v));
-    let value = value.unwrap_or_default();
-    ensure!(fits, "{name} is {value}; it is {least} to 3600 seconds");
-    Ok(())
-}
-
-fn tokens(name: &str, value: Option<u32>) -> Result<()> {
-    let fits = value.is_none_or(|v| v <= 65_535);
-    ensure!(
-        fits,
-        "{name} is {}; it is 0 to 65535",
-        value.unwrap_or_default()
-    );
-    Ok(())
+fn tokens(faults: &mut Faults, key: &str, value: Option<u32>) {
+    faults.range(key, value, 0..=65_535, "");
 }
 
 #[cfg(test)]
@@ -585,6 +619,7 @@ mod tests {
             ),
             ("[gate]\nmode = 'shut'", "shut"),
             ("[offload]\nrisk = 0.1", "risk"),
+            ("[metrics]\nlisten = 'everywhere'", "metrics"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -603,12 +638,26 @@ mod tests {
             ("[gate]\nbudget = -1", "gate.budget is -1"),
             ("[window]\nduration_s = 0", "window.duration_s"),
             ("[window]\nstall_timeout_s = 4000", "window.stall_timeout_s"),
+            (
+                "[window]\nmin_tokens = 50\nmax_tokens = 16",
+                "window.min_tokens is 50, more than window.max_tokens, 16",
+            ),
+            (
+                "[offload]\nmin_tokens = 50\nmax_tokens = 16",
+                "offload.min_tokens is 50",
+            ),
+            (
+                "[[video]]\nsource = '/dev/video0'\n[[video]]\nsource = '/dev/video0'",
+                "/dev/video0 is named twice",
+            ),
             ("[draft]\nbeta_interval_s = -1", "draft.beta_interval_s"),
             ("[draft]\nkeep_tokens = 70000", "draft.keep_tokens"),
             ("[offload]\ntarget_risk = 5", "offload.target_risk is 5"),
             ("[offload]\naudit = 0", "offload.audit is 0"),
             ("[offload]\nbandwidth = nan", "offload.bandwidth is NaN"),
             ("[offload]\ndefer_windows = 5000", "offload.defer_windows"),
+            ("[otlp]\nratio = 2", "otlp.ratio is 2"),
+            ("[otlp]\nendpoint = 'collector:4318'", "otlp.endpoint"),
             ("[queue]\nmessages = 0", "queue.messages"),
             (
                 "[[video]]\nsource = '/nowhere.mp4'",
@@ -622,7 +671,7 @@ mod tests {
             ("[[audio]]\nsource = 'auto'\nvad = '/no.onnx'", "/no.onnx"),
             (
                 "[[audio]]\nsource = 'auto'\ngate = { threshold = 2 }",
-                "audio.gate.threshold",
+                "audio[0].gate.threshold",
             ),
             (
                 "[[sensor]]\nsource = '/nowhere.csv'",
@@ -639,11 +688,11 @@ mod tests {
             ),
             (
                 "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a,b']",
-                "sensor.channels",
+                "sensor[0].channels",
             ),
             (
                 "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a']\nrate = 0",
-                "sensor.rate",
+                "sensor[0].rate",
             ),
         ] {
             let error = fault(&format!("{CAMERA}{text}"));

@@ -11,3 +11,4 @@ mod streams;
 
 pub use config::{Config, check_senses};
 pub use run::{Arguments, run};
+pub use streams::{DEVICE, redacted};

@@ -1,6 +1,6 @@
 //! Pictures that leave the box where that is asked for: keyframes for the cloud's model, previews for people.
 
-use anyhow::{Result, ensure};
+use broker::Faults;
 use serde::Deserialize;
 
 /// The picture that goes with a window in place of its video tokens, with `payload = "keyframes"`.
@@ -45,11 +45,10 @@ impl Default for Preview {
 const PREVIEW_QUALITY: u32 = 70;
 
 impl Keyframe {
-    /// # Errors
-    /// A number is out of its range.
-    pub fn check(&self) -> Result<()> {
-        within("keyframe.side", self.side, 16, 4096)?;
-        within("keyframe.quality", self.quality, 1, 100)
+    /// Notes numbers that are out of their ranges.
+    pub fn check(&self, faults: &mut Faults) {
+        faults.range("keyframe.side", Some(self.side), 16..=4096, "");
+        faults.range("keyframe.quality", Some(self.quality), 1..=100, "");
     }
 
     /// What makes them of a camera's frames.
@@ -59,11 +58,10 @@ impl Keyframe {
 }
 
 impl Preview {
-    /// # Errors
-    /// A number is out of its range.
-    pub fn check(&self) -> Result<()> {
-        within("preview.per_second", self.per_second, 1, 30)?;
-        within("preview.side", self.side, 16, 1280)
+    /// Notes numbers that are out of their ranges.
+    pub fn check(&self, faults: &mut Faults) {
+        faults.range("preview.per_second", Some(self.per_second), 1..=30, "");
+        faults.range("preview.side", Some(self.side), 16..=1280, "");
     }
 
     /// What makes them of a camera's frames, and holds up nothing.
@@ -80,12 +78,4 @@ fn jpeg(side: u32, quality: u32) -> String {
     format!(
         r#"videoconvertscale ! capsfilter caps="video/x-raw,width=[1,{side}],height=[1,{side}],pixel-aspect-ratio=1/1" ! jpegenc quality={quality}"#
     )
-}
-
-fn within(name: &str, value: u32, least: u32, most: u32) -> Result<()> {
-    ensure!(
-        (least..=most).contains(&value),
-        "{name} is {value}; it is {least} to {most}"
-    );
-    Ok(())
 }

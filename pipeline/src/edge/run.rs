@@ -21,7 +21,8 @@ use super::launch::{self, Stream};
 use super::sources::Sources;
 use super::stats::Reader;
 use super::streams::redacted;
-use crate::{config, output, runtime, shutdown::StopOn};
+use crate::trace::{self, Service};
+use crate::{config, metrics, output, runtime, shutdown::StopOn};
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the last status may take to be sent.
@@ -58,6 +59,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     config
         .check_model()
         .with_context(|| arguments.config.display().to_string())?;
+    let rig = config.rig.to_string();
+    let _tracing = trace::init(
+        &config.otlp,
+        &Service {
+            name: "msao-edge",
+            instance: &rig,
+        },
+    )?;
     mllm::runtime::init(None)?;
     if let Some(settings) = config.tensorrt.clone() {
         mllm::tensorrt::configure(settings)?;
@@ -70,8 +79,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     // Before it starts: what is posted while the stream is made would be missed.
     let mut messages = pipeline.bus().context("the pipeline has no bus")?.stream();
     let done = runtime.block_on(async {
+        let metrics = Arc::new(metrics::Edge::default());
+        metrics::serve(&config.metrics, Arc::clone(&metrics)).await?;
         start(&config, &pipeline, &sources, &mut messages)?;
-        play(&config, &pipeline, &sources, messages, &arguments.stop).await
+        play(
+            &config,
+            &pipeline,
+            &sources,
+            messages,
+            &metrics,
+            &arguments.stop,
+        )
+        .await
     });
     let stopped = pipeline.set_state(gst::State::Null);
     runtime.shutdown_background();
@@ -168,6 +187,7 @@ async fn play(
     pipeline: &gst::Pipeline,
     sources: &Sources,
     mut messages: BusStream,
+    metrics: &metrics::Edge,
     stop: &StopOn,
 ) -> Result<Vec<String>> {
     let mut stop = pin!(stop.wait()?);
@@ -195,6 +215,9 @@ async fn play(
                     gst::MessageView::Warning(warning) => tracing::warn!("{}", warning.error()),
                     gst::MessageView::Element(element) if element.has_name("msao-draft") => {
                         drafts += 1;
+                        if let Some(took) = element.structure().and_then(|draft| draft.get("time").ok()) {
+                            metrics.drafted(Duration::from_nanos(took));
+                        }
                         if drafts.is_multiple_of(config.ask.every) {
                             // Still busy with the prompts of a window before, it passes over this one.
                             let _ = drafted.try_send(());
@@ -212,7 +235,11 @@ async fn play(
                 result?;
                 bail!("questions are not listened for any more");
             }
-            _ = heartbeat.tick() => status::publish_edge(&connection, reader.read(&sources.down())).await?,
+            _ = heartbeat.tick() => {
+                reader.read(&sources.down());
+                metrics.beat(reader.figures(pipeline.current_state() == gst::State::Playing));
+                status::publish_edge(&connection, reader.status()).await?;
+            }
             () = &mut stop, if !draining => {
                 draining = true;
                 sources.end();
@@ -225,8 +252,8 @@ async fn play(
             }
         }
     }
-    let last = reader.read(&sources.down()).clone();
-    status::publish_edge(&connection, &last).await?;
+    reader.read(&sources.down());
+    status::publish_edge(&connection, reader.status()).await?;
     // Without a server it would wait for one.
     let sent = tokio::time::timeout(LAST_WORD, connection.client().flush()).await;
     match sent {

@@ -10,6 +10,7 @@ use ulid::Ulid;
 use super::config::Config;
 use super::launch::{self, Stream};
 use super::streams::redacted;
+use crate::metrics::{Figures, Planner};
 
 /// Reads the status of a running pipeline.
 pub struct Reader {
@@ -85,8 +86,13 @@ impl Reader {
         &self.status.provider
     }
 
-    /// The status of now; of the streams in `down` it says why they bring nothing.
-    pub fn read(&mut self, down: &[(Stream, String)]) -> &Status {
+    /// The status that was read last.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Reads the status of now; of the streams in `down` it says why they bring nothing.
+    pub fn read(&mut self, down: &[(Stream, String)]) {
         let (window, sink) = (stats(&self.window), stats(&self.sink));
         let status = &mut self.status;
         status.time = OffsetDateTime::now_utc();
@@ -136,7 +142,33 @@ impl Reader {
         messages.dropped = field(&sink, "dropped");
         messages.pending = field(&sink, "pending");
         messages.bytes_sent = field(&sink, "bytes");
-        status
+    }
+
+    /// The status that was read last, and what else `/metrics` shows.
+    pub fn figures(&self, playing: bool) -> Figures {
+        let planner = self.offload.as_ref().map(|offload| {
+            let stats = stats(offload);
+            let is = |name| stats.get(name).unwrap_or_default();
+            let number = |name| stats.get(name).unwrap_or_default();
+            let seconds = |name| field(&stats, name) as f64 / 1e9;
+            Planner {
+                contact: is("contact"),
+                cloud: is("cloud"),
+                bandwidth: number("bandwidth"),
+                rtt_s: seconds("rtt"),
+                risk_limit: number("risk-limit"),
+                latency_limit_s: seconds("latency-limit"),
+                waiting_windows: offload.property::<u32>("defer-windows").into(),
+            }
+        });
+        Figures {
+            status: self.status.clone(),
+            playing,
+            connected: stats(&self.sink).get("connected").unwrap_or_default(),
+            queue_messages: self.sink.property::<u32>("queue-messages").into(),
+            queue_bytes: self.sink.property("queue-bytes"),
+            planner,
+        }
     }
 }
 

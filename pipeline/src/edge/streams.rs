@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, bail};
+use broker::Faults;
 use serde::Deserialize;
 
 use super::config::Gate;
@@ -99,8 +100,8 @@ impl Video {
         self.source.starts_with(DEVICE)
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        self.gate.check("video.gate")
+    pub(super) fn check(&self, name: &str, faults: &mut Faults) {
+        self.gate.check(&format!("{name}.gate"), faults);
     }
 }
 
@@ -125,9 +126,10 @@ impl Audio {
         Some(Microphone { element, device })
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        readable("speech model", self.vad.as_deref())?;
-        self.gate.check("audio.gate")
+    pub(super) fn check(&self, name: &str, faults: &mut Faults) {
+        let vad = readable("speech model", self.vad.as_deref());
+        faults.take(format!("{name}.vad"), vad);
+        self.gate.check(&format!("{name}.gate"), faults);
     }
 }
 
@@ -144,35 +146,36 @@ impl Sensor {
             .then(|| Path::new(self.source.as_str()))
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        readable("recording", self.file())?;
-        ensure!(
-            self.rate.is_none_or(|rate| (1..=MOST_RATE).contains(&rate)),
-            "sensor.rate is {:?}; it is 1 to {MOST_RATE}",
-            self.rate
-        );
+    pub(super) fn check(&self, name: &str, faults: &mut Faults) {
+        let key = |key: &str| format!("{name}.{key}");
+        faults.take(key("source"), readable("recording", self.file()));
+        faults.range(key("rate"), self.rate, 1..=MOST_RATE, "");
         if let Some(subject) = self.subject() {
-            ensure!(
+            let source = &self.source;
+            faults.ensure(
                 !subject.is_empty() && !subject.starts_with("//"),
-                "the sensor's source is {}: write nats:SUBJECT, and the server's URL under [nats]",
-                self.source
+                key("source"),
+                format!("the sensor's source is {source}: write nats:SUBJECT, and the server's URL under [nats]"),
             );
-            ensure!(
+            faults.ensure(
                 self.channels.is_some(),
-                "the sensor {} needs channels: the names of the values in its messages",
-                self.source
+                name,
+                format!(
+                    "the sensor {source} needs channels: the names of the values in its messages"
+                ),
             );
-            ensure!(
+            faults.ensure(
                 !self.again,
-                "the sensor {} cannot loop: only a file can",
-                self.source
+                key("loop"),
+                format!("the sensor {source} cannot loop: only a file can"),
             );
         }
-        if let Some(channels) = &self.channels {
-            gstmsao::check_channels(channels)
-                .map_err(|problem| anyhow!("sensor.channels: {problem}"))?;
+        if let Some(channels) = &self.channels
+            && let Err(problem) = gstmsao::check_channels(channels)
+        {
+            faults.add(key("channels"), format!("{}: {problem}", key("channels")));
         }
-        self.gate.check("sensor.gate")
+        self.gate.check(&key("gate"), faults);
     }
 }
 

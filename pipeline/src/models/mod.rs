@@ -32,7 +32,11 @@ pub struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// Show the models, with their size and licence, and what of them is here.
-    List,
+    List {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Fetch what is missing or differs. What was begun is gone on with.
     Pull {
         /// The models' names; all if left out
@@ -61,12 +65,23 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         .with_context(|| path.display().to_string())?;
     let mut faults = 0;
     match action {
-        Action::List => {
+        Action::List { json } => {
             for model in &manifest.models {
                 let (mut whole, mut files) = (0, 0);
                 for file in &model.files {
                     files += 1;
                     whole += usize::from(file.state(&model.place(folder, file))? == State::Whole);
+                }
+                if *json {
+                    output::line(serde_json::json!({
+                        "name": model.name,
+                        "about": model.about,
+                        "licence": model.licence,
+                        "bytes": model.bytes(),
+                        "files": files,
+                        "files_here": whole,
+                    }))?;
+                    continue;
                 }
                 let size = indicatif::HumanBytes(model.bytes());
                 let here = match whole {

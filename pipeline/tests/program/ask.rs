@@ -94,6 +94,26 @@ fn the_edge_answers_at_once_and_the_cloud_after_it() {
         second.iter().any(|word| lines[1].starts_with(word)),
         "{out}"
     );
+
+    let asked = [
+        "ask",
+        "street",
+        "what is seen ?",
+        "--json",
+        "--timeout",
+        "60",
+    ];
+    let mut asks = msao(folder.path());
+    let output = asks.args(asked).args(["--nats", &server.url()]).output();
+    let (out, err) = texts(&output.unwrap());
+    let answers: Vec<serde_json::Value> = out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 2, "{out}{err}");
+    assert_eq!(answers[0]["status"], "draft");
+    assert_eq!(answers[0]["id"], answers[1]["id"]);
+    assert_eq!(answers[1]["question"], "what is seen ?");
 }
 
 #[tokio::test(flavor = "multi_thread")]

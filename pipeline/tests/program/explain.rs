@@ -130,6 +130,20 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
     );
     assert!(lines[second + 1].contains("cloud waits 150 ms"), "{out}");
 
+    let mut command = msao(folder.path());
+    command.args(["explain", "--json", &format!("car/{EPOCH}/300")]);
+    let output = command.args(["--nats", &server.url()]).output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["window"], format!("car/{EPOCH}/300"));
+    let (caption, features) = (&report["stored"][0], &report["stored"][1]);
+    assert_eq!(caption["caption"]["text"], "two people walk");
+    assert!(caption["caption"]["plan"].is_object(), "{report}");
+    assert_eq!(
+        (&features["kind"], &features["decision"]),
+        (&"features".into(), &"verify".into())
+    );
+    assert!(features["plan"].is_object(), "{report}");
+
     let (done, out, _) = run(&format!("car/{EPOCH}/301"));
     assert!(done && out.starts_with("draft, kept, revision 2"), "{out}");
     assert!(
