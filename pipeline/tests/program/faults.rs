@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use broker::test_server::TestServer;
+
 use crate::common::{copy_of, media, models, msao, processes_of, root, texts};
 
 /// Runs `msao` to its failure and gives what it said.
@@ -176,6 +178,43 @@ fn a_model_that_lacks_a_file() {
         );
         assert_says(&error, &[file]);
     }
+}
+
+/// The ONNX Runtime of the set-up has the CPU alone.
+#[test]
+fn a_provider_that_is_not_there() {
+    let server = TestServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (config, kept) = (folder.path().join("rig.toml"), folder.path().join("kept"));
+    let (edge, full) = models();
+    let path = config.to_string_lossy().into_owned();
+    for (provider, library) in [
+        ("cuda", "libonnxruntime_providers_cuda.so"),
+        ("tensorrt", "libnvinfer.so.10"),
+    ] {
+        let edge = format!(
+            "rig = 'car'\nmodel = '{}'\nvideo = [{{ source = '{}' }}]\n",
+            edge.display(),
+            media("bikes.mp4").display()
+        );
+        let cloud = format!("model = '{}'\n", full.display());
+        for (command, mut text) in [("edge", edge), ("cloud", cloud)] {
+            text += &format!(
+                "provider = '{provider}'\nnats = {{ url = '{}' }}\n",
+                server.url()
+            );
+            if provider == "tensorrt" {
+                text += &format!("tensorrt = {{ engine_cache = '{}' }}\n", kept.display());
+            }
+            std::fs::write(&config, text).unwrap();
+            let error = fails(folder.path(), &[command, "--config", &path]);
+            assert_says(
+                &error,
+                &[&format!("provider `{provider}`"), ".onnx", library],
+            );
+        }
+    }
+    assert!(kept.is_dir(), "the settings were not looked at");
 }
 
 #[test]

@@ -57,6 +57,7 @@ async fn a_server_has_the_last_word_on_keyframes_and_the_key_is_in_no_log() {
         .args(["cloud", "--config"])
         .arg(&cloud)
         .env("MODEL_KEY", KEY)
+        .env("NO_COLOR", "1")
         .env("MSAO_LOG", "trace")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -66,12 +67,18 @@ async fn a_server_has_the_last_word_on_keyframes_and_the_key_is_in_no_log() {
     // Its log must be read while it is written.
     let logged = std::thread::spawn(move || worker.wait_with_output().unwrap());
     let output = msao(folder.path())
+        .env("NO_COLOR", "1")
         .args(["edge", "--config"])
         .arg(&edge)
         .output()
         .unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
+    let begun = err
+        .lines()
+        .find(|line| line.contains("captioning"))
+        .unwrap();
+    assert!(begun.contains("provider=\"cpu\""), "{begun}");
 
     let told = loop {
         let next = tokio::time::timeout(Duration::from_secs(60), statuses.next()).await;
@@ -103,6 +110,11 @@ async fn a_server_has_the_last_word_on_keyframes_and_the_key_is_in_no_log() {
     let output = logged.join().unwrap();
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{err}");
+    let begun = err
+        .lines()
+        .find(|line| line.contains("waiting for windows"))
+        .unwrap();
+    assert!(begun.contains("provider=\"server\""), "{begun}");
     let log = out + &err;
     assert!(log.contains("ureq") && log.contains(&llama.url) && !log.contains(KEY));
 }
