@@ -101,6 +101,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "dash",
+        &[
+            ("msao dash", "on http://127.0.0.1:8790"),
+            (
+                "msao dash --listen 0.0.0.0:8790 --host rigs.example",
+                "for others, with a token",
+            ),
+        ],
+    ),
+    (
         "ask",
         &[
             (
