@@ -1,13 +1,16 @@
 //! Configuration of a cloud worker.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider, TensorRt};
+use mllm::{Agreement, Options, Provider, TensorRt, tensorrt};
 use serde::Deserialize;
 
 use crate::{
-    Error, ServerSection,
+    ChatSection, Error, ServerSection,
     telemetry::{MetricsSection, OtlpSection},
     thread::Batching,
 };
@@ -34,12 +37,16 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model; left out if it is behind a `server`.
+    /// Folder of the full model, ours or one of pictures and text as exported for Hugging Face; left out if it is behind
+    /// a `server`.
     #[serde(default)]
     pub model: Option<PathBuf>,
     /// The server that has the full model, in place of a folder.
     #[serde(default)]
     pub server: Option<ServerSection>,
+    /// How one of pictures and text is run and asked.
+    #[serde(default)]
+    pub chat: Option<ChatSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
@@ -148,6 +155,7 @@ impl Config {
         Self {
             model: Some(model.into()),
             server: None,
+            chat: None,
             encoders: None,
             provider: Provider::default(),
             tensorrt: None,
@@ -206,6 +214,9 @@ impl Config {
             "margin is not above 0 and at most 1",
         );
         self.check_server(&mut faults);
+        if let Some(chat) = &self.chat {
+            chat.check(&mut faults);
+        }
         if let Some(tensorrt) = &self.tensorrt {
             let provider = self.provider;
             faults.ensure(
@@ -292,14 +303,16 @@ impl Config {
             "there are both `model` and [server]: leave one out",
         );
         let default = Self::new("");
-        let untouched =
-            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
-                && (self.provider, self.threads) == (default.provider, default.threads)
-                && (self.agreement, self.batch) == (default.agreement, default.batch);
+        let untouched = self.encoders.is_none()
+            && self.chat.is_none()
+            && self.tensorrt.is_none()
+            && self.margin.is_none()
+            && (self.provider, self.threads) == (default.provider, default.threads)
+            && (self.agreement, self.batch) == (default.agreement, default.batch);
         faults.ensure(
             untouched,
             "server",
-            "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+            "encoders, chat, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
         );
         server.check(faults);
     }
@@ -325,6 +338,21 @@ impl Config {
             1 => 1,
             most => 2 * most,
         }
+    }
+
+    /// The model's folder, and how its networks run; what `[tensorrt]` says holds from now on.
+    pub(crate) fn folder(&self) -> Result<(&Path, Options), Error> {
+        let folder = self.model.as_deref().ok_or_else(|| {
+            Error::Config("there is no model: set `model` to a folder".to_owned())
+        })?;
+        if let Some(settings) = self.tensorrt.clone() {
+            tensorrt::configure(settings)?;
+        }
+        let options = Options {
+            provider: self.provider,
+            threads: self.threads,
+        };
+        Ok((folder, options))
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
@@ -449,6 +477,8 @@ mod tests {
                 "server = { url = 'http://h/v1', model = 'm' }",
                 "leave one out",
             ),
+            ("chat = { max_tokens = 0 }", "chat.max_tokens is 0"),
+            ("chat = { prompt = 'say' }", "{prompt}"),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
