@@ -103,10 +103,10 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
     (
         "dash",
         &[
-            ("msao dash", "on http://127.0.0.1:8790"),
+            ("msao dash", "the page of all rigs, on this machine"),
             (
-                "msao dash --listen 0.0.0.0:8790 --host rigs.example",
-                "for others, with a token",
+                "msao dash --listen 0.0.0.0:8790",
+                "for others, who need the token that it prints",
             ),
         ],
     ),
