@@ -87,7 +87,7 @@ impl Cursor {
         }
     }
 
-    /// As [`payload`](Self::payload).
+    /// As [`receive`](Self::receive).
     pub(crate) async fn next(&mut self) -> Option<Message> {
         self.connection.connected().await;
         if self.pull.needs_consumer() {
@@ -107,10 +107,12 @@ impl Cursor {
         Some(message)
     }
 
-    /// The payload of the next message; `None` as a fault came first or there was none for a while: then it is to be called
-    /// again. May be dropped without losing a message.
-    pub async fn payload(&mut self) -> Option<Bytes> {
-        Some(self.next().await?.message.payload)
+    /// Subject and payload of the next message; `None` as a fault came first or there was none for a while: then it is to
+    /// be called again. May be dropped without losing a message. Whose it is the subject alone tells:
+    /// [`subjects::speaks_for`].
+    pub async fn receive(&mut self) -> Option<(String, Bytes)> {
+        let message = self.next().await?.message;
+        Some((message.subject.to_string(), message.payload))
     }
 
     /// Whether everything that was stored when the server was last heard of is read.

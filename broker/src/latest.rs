@@ -14,7 +14,7 @@ use crate::{
     connect::Connection,
     identity::{Rig, WindowId},
     message::MessageId,
-    streams,
+    streams, subjects,
 };
 
 /// The bucket cannot be read or written.
@@ -54,7 +54,7 @@ pub async fn get(bucket: &Store, rig: &Rig) -> Result<Option<Caption>, LatestErr
 }
 
 /// The latest captions of the first `most` rigs that have one: where the cloud's are, if the connection names its domain.
-/// What is stored and is no caption is logged and left out.
+/// What is stored and is no caption, or one of another rig, is logged and left out.
 ///
 /// # Errors
 /// The bucket cannot be read.
@@ -73,7 +73,10 @@ pub async fn all(connection: &Connection, most: usize) -> Result<Vec<Caption>, B
         let value = bucket.direct_get_last_for_subject(&key).await;
         let value = value.map_err(|error| BucketError(format!("{key}: {error}")))?;
         match Caption::decode(&value.payload) {
-            Ok(caption) => captions.push(caption),
+            Ok(caption) => match subjects::speaks_for(&key, caption.id.rig.as_str()) {
+                Ok(()) => captions.push(caption),
+                Err(foreign) => tracing::warn!("in {name}: {foreign}"),
+            },
             Err(error) => tracing::warn!("{key} in {name} is no caption: {error}"),
         }
     }

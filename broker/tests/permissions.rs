@@ -154,7 +154,19 @@ async fn a_reader_reads_captions_and_publishes_nothing() {
     assert_eq!(last.next().await.unwrap().id.rig, street());
     let bucket = streams::set_up(&reader, &streams).await.unwrap();
     assert!(latest::get(&bucket, &street()).await.unwrap().is_some());
-    assert_eq!(latest::all(&reader, 8).await.unwrap().len(), 1);
+    // A caption of another rig than the key says, and what is none, are not believed.
+    let another = Caption::draft(&street_window(0)).unwrap().encode().unwrap();
+    for (key, value) in [("car-7", another), ("car-8", b"none".to_vec())] {
+        let put = admin
+            .jetstream()
+            .get_key_value(streams::LATEST)
+            .await
+            .unwrap();
+        put.put(key, value.into()).await.unwrap();
+    }
+    let all = latest::all(&reader, 8).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].id.rig, street());
     assert_eq!(latest::all(&reader, 0).await.unwrap(), []);
     let subjects = [
         "msao.v1.features.street",

@@ -1,13 +1,16 @@
 //! Configuration of a cloud worker.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
-use mllm::{Agreement, Provider, TensorRt};
+use mllm::{Agreement, Options, Provider, TensorRt, tensorrt};
 use serde::Deserialize;
 
 use crate::{
-    Error, ServerSection,
+    ChatSection, Error, ServerSection,
     telemetry::{MetricsSection, OtlpSection},
     thread::Batching,
 };
@@ -34,12 +37,16 @@ pub enum Rule {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Folder of the full model; left out if it is behind a `server`.
+    /// Folder of the full model, ours or one of pictures and text as exported for Hugging Face; left out if it is behind
+    /// a `server`.
     #[serde(default)]
     pub model: Option<PathBuf>,
     /// The server that has the full model, in place of a folder.
     #[serde(default)]
     pub server: Option<ServerSection>,
+    /// How one of pictures and text is run and asked.
+    #[serde(default)]
+    pub chat: Option<ChatSection>,
     /// Folder of the edge model, whose vision encoder reads keyframes; without it a window with one is a dead letter.
     #[serde(default)]
     pub encoders: Option<PathBuf>,
@@ -101,8 +108,6 @@ impl Default for BatchSection {
     }
 }
 
-impl BatchSection {}
-
 fn one() -> usize {
     1
 }
@@ -150,6 +155,7 @@ impl Config {
         Self {
             model: Some(model.into()),
             server: None,
+            chat: None,
             encoders: None,
             provider: Provider::default(),
             tensorrt: None,
@@ -186,69 +192,8 @@ impl Config {
             ack_wait: seconds(ack_wait_s),
             max_deliver: *max_deliver,
             backoff: backoff_s.iter().map(seconds).collect(),
-            at_once: self.in_hand(),
+            at_once: self.consumer.in_hand.unwrap_or_else(|| self.in_hand()),
             grace: seconds(grace_s),
-        })
-    }
-
-    fn check_server(&self) -> Result<(), Error> {
-        let fail = |reason: &str| Err(Error::Config(reason.to_owned()));
-        let Some(server) = &self.server else {
-            return match &self.model {
-                Some(_) => Ok(()),
-                None => fail("there is no model: set `model` to a folder, or add a table [server]"),
-            };
-        };
-        if self.model.is_some() {
-            return fail("there are both `model` and [server]: leave one out");
-        }
-        let default = Self::new("");
-        let untouched =
-            (self.encoders.is_none() && self.tensorrt.is_none() && self.margin.is_none())
-                && (self.provider, self.threads) == (default.provider, default.threads)
-                && (self.agreement, self.batch) == (default.agreement, default.batch);
-        if !untouched {
-            return fail(
-                "encoders, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
-            );
-        }
-        server.check()
-    }
-
-    /// Which windows are judged together.
-    pub(crate) fn batching(&self) -> Batching {
-        match &self.server {
-            // What waits is asked at once; there is nothing to be gained by waiting for more.
-            Some(server) => Batching {
-                max: server.concurrency,
-                wait: Duration::ZERO,
-            },
-            None => Batching {
-                max: self.batch.max,
-                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
-            },
-        }
-    }
-
-    fn check_tensorrt(&self) -> Result<(), Error> {
-        let Some(tensorrt) = &self.tensorrt else {
-            return Ok(());
-        };
-        if matches!(self.provider, Provider::Cpu | Provider::Cuda) {
-            let provider = self.provider;
-            return Err(Error::Config(format!(
-                "there is [tensorrt], but provider is `{provider}`: leave one out"
-            )));
-        }
-        Ok(tensorrt.check()?)
-    }
-
-    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
-    fn in_hand(&self) -> usize {
-        let in_hand = self.consumer.in_hand;
-        in_hand.unwrap_or_else(|| match self.batching().max {
-            1 => 1,
-            most => 2 * most,
         })
     }
 
@@ -268,8 +213,19 @@ impl Config {
             "margin",
             "margin is not above 0 and at most 1",
         );
-        faults.take("server", self.check_server());
-        faults.take("tensorrt", self.check_tensorrt());
+        self.check_server(&mut faults);
+        if let Some(chat) = &self.chat {
+            chat.check(&mut faults);
+        }
+        if let Some(tensorrt) = &self.tensorrt {
+            let provider = self.provider;
+            faults.ensure(
+                matches!(provider, Provider::Auto | Provider::TensorRt),
+                "tensorrt",
+                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
+            );
+            faults.take("tensorrt", tensorrt.check());
+        }
         faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
         faults.range("batch.max", Some(self.batch.max), 1..=64, "");
         let wait = self.batch.wait_ms;
@@ -322,15 +278,81 @@ impl Config {
     /// # Errors
     /// A folder is no model's, or the agreement needs a factor that the model does not have.
     pub fn check_model(&self) -> Result<(), Error> {
-        let Some(model) = &self.model else {
-            return Ok(());
-        };
-        let model = mllm::Config::load(model)?;
-        self.agreement(&model.name, model.agreement_margin)?;
+        if let Some(folder) = &self.model {
+            let model = mllm::Config::load(folder)?;
+            self.agreement(&model.name, model.agreement_margin)?;
+        }
         if let Some(folder) = &self.encoders {
             mllm::Config::load(folder)?;
         }
         Ok(())
+    }
+
+    fn check_server(&self, faults: &mut Faults) {
+        let Some(server) = &self.server else {
+            faults.ensure(
+                self.model.is_some(),
+                "model",
+                "there is no model: set `model` to a folder, or add a table [server]",
+            );
+            return;
+        };
+        faults.ensure(
+            self.model.is_none(),
+            "model",
+            "there are both `model` and [server]: leave one out",
+        );
+        let default = Self::new("");
+        let untouched = self.encoders.is_none()
+            && self.chat.is_none()
+            && self.tensorrt.is_none()
+            && self.margin.is_none()
+            && (self.provider, self.threads) == (default.provider, default.threads)
+            && (self.agreement, self.batch) == (default.agreement, default.batch);
+        faults.ensure(
+            untouched,
+            "server",
+            "encoders, chat, provider, tensorrt, threads, agreement, margin and [batch] are of a model folder: leave them out beside [server], which has `similarity` and `concurrency`",
+        );
+        server.check(faults);
+    }
+
+    /// Which windows are judged together.
+    pub(crate) fn batching(&self) -> Batching {
+        match &self.server {
+            // What waits is asked at once; there is nothing to be gained by waiting for more.
+            Some(server) => Batching {
+                max: server.concurrency,
+                wait: Duration::ZERO,
+            },
+            None => Batching {
+                max: self.batch.max,
+                wait: Duration::from_secs_f64(self.batch.wait_ms / 1e3),
+            },
+        }
+    }
+
+    /// Windows in hand at a time: a batch, and the next one, so that the model finds it when it is done.
+    fn in_hand(&self) -> usize {
+        match self.batching().max {
+            1 => 1,
+            most => 2 * most,
+        }
+    }
+
+    /// The model's folder, and how its networks run; what `[tensorrt]` says holds from now on.
+    pub(crate) fn folder(&self) -> Result<(&Path, Options), Error> {
+        let folder = self.model.as_deref().ok_or_else(|| {
+            Error::Config("there is no model: set `model` to a folder".to_owned())
+        })?;
+        if let Some(settings) = self.tensorrt.clone() {
+            tensorrt::configure(settings)?;
+        }
+        let options = Options {
+            provider: self.provider,
+            threads: self.threads,
+        };
+        Ok((folder, options))
     }
 
     /// The rule for a model called `name` whose calibrated factor is `calibrated`.
@@ -455,6 +477,8 @@ mod tests {
                 "server = { url = 'http://h/v1', model = 'm' }",
                 "leave one out",
             ),
+            ("chat = { max_tokens = 0 }", "chat.max_tokens is 0"),
+            ("chat = { prompt = 'say' }", "{prompt}"),
             (durable.as_str(), "consumer.durable has 65 bytes"),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();

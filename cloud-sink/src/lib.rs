@@ -1,7 +1,8 @@
 //! The cloud consumer: takes feature windows from the broker, verifies their drafts with the full
 //! model, and publishes the result as the last revision of the caption.
 //!
-//! The model is a folder ([`FullModel`]) or is behind an OpenAI-compatible server ([`ChatModel`]).
+//! The model is a folder, ours ([`FullModel`]) or one of pictures and text as exported for Hugging Face
+//! ([`LookingModel`]), or is behind an OpenAI-compatible server ([`ChatModel`]).
 //! [`run`] is the whole of it; [`run_with`] takes any other [`Verifier`] than the model of the
 //! configuration.
 
@@ -9,6 +10,7 @@ mod chat;
 mod config;
 mod error;
 mod keyframe;
+mod looking;
 mod model;
 mod observer;
 mod run;
@@ -23,6 +25,7 @@ pub use config::{BatchSection, Config, ConsumerSection, Rule};
 pub use error::Error;
 #[doc(hidden)]
 pub use keyframe::picture;
+pub use looking::{ChatSection, LookingModel};
 pub use model::FullModel;
 pub use observer::Observer;
 pub use run::{Summary, run, run_observed, run_with};

@@ -2,8 +2,8 @@
 
 use broker::{FeatureWindow, caption::Verdict};
 use mllm::{
-    Agreement, CaptionModel, Error as ModelError, ModalTokens, Modality, Options, Tokens, Verified,
-    Window, runtime, tensorrt,
+    Agreement, CaptionModel, Error as ModelError, ModalTokens, Modality, Tokens, Verified, Window,
+    runtime,
 };
 
 use crate::{Config, Error, Fault, Verifier, keyframe::Keyframes};
@@ -26,16 +26,11 @@ impl FullModel {
     /// A file is missing, corrupt or does not fit the others; the provider is not there; or the
     /// rule needs a factor that neither the configuration nor the model gives.
     pub fn load(config: &Config) -> Result<Self, Error> {
-        let options = Options {
-            provider: config.provider,
-            threads: config.threads,
-        };
-        let folder = config.model.as_ref().ok_or_else(|| {
-            Error::Config("there is no model: set `model` to a folder".to_owned())
-        })?;
-        if let Some(settings) = config.tensorrt.clone() {
-            tensorrt::configure(settings)?;
+        if config.chat.is_some() {
+            let reason = "[chat] is of a model of pictures and text, and this one reads the edge's features: leave it out";
+            return Err(Error::Config(reason.to_owned()));
         }
+        let (folder, options) = config.folder()?;
         let model = CaptionModel::load(folder, options)?;
         let agreement = config.agreement(&model.config().name, model.config().agreement_margin)?;
         let encoder = &model.config().vision_encoder;

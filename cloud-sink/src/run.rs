@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::{
-    ChatModel, Config, Error, Fault, FullModel, Observer, Verifier, service::Service,
+    ChatModel, Config, Error, Fault, FullModel, LookingModel, Observer, Verifier, service::Service,
     thread::Judge, turns::Turns,
 };
 
@@ -74,6 +74,10 @@ pub async fn run_observed(
         return work(config, move || ChatModel::open(&server), observer, shutdown).await;
     }
     let model = config.clone();
+    if config.model.as_deref().is_some_and(mllm::hf::is_known) {
+        let load = move || LookingModel::load(&model);
+        return work(config, load, observer, shutdown).await;
+    }
     work(config, move || FullModel::load(&model), observer, shutdown).await
 }
 

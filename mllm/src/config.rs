@@ -12,7 +12,7 @@ use crate::error::RESTORE;
 use crate::{Error, Result};
 
 /// Longest JSON file of sizes and names, in bytes.
-const MOST_JSON: u64 = 1 << 20;
+pub(crate) const MOST_JSON: u64 = 1 << 20;
 /// Longest tokenizer, in bytes: those of large vocabularies have some 10 MB.
 const MOST_TOKENIZER: u64 = 64 << 20;
 /// Longest name, in bytes, as on the wire.
@@ -417,7 +417,7 @@ pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// The bytes of a file that has at most so many.
-fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
     read.map_err(|error| Error::broken(path, format!("cannot be read: {error}")))?;
@@ -427,7 +427,7 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| {
         let error = excerpt(&error.to_string());
         Error::file(path, format!("is not as expected: {error}"), RESTORE)
@@ -435,7 +435,7 @@ fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
 }
 
 /// At most 200 characters of `text`, for an error message about text that others wrote.
-fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(200).collect()
 }
 

@@ -28,8 +28,8 @@ pub trait LanguageModel {
 pub struct Rules {
     /// Token ids are below this.
     pub vocabulary: usize,
-    /// Ends a caption.
-    pub end: u32,
+    /// Any of these ends a caption; at least one.
+    pub ends: Vec<u32>,
     /// Never produced.
     pub suppressed: Vec<u32>,
     /// A caption is cut after this many tokens.
@@ -42,7 +42,7 @@ impl From<&Config> for Rules {
     fn from(config: &Config) -> Self {
         Self {
             vocabulary: config.vocab_size,
-            end: config.eos_token_id,
+            ends: vec![config.eos_token_id],
             suppressed: config.suppress_tokens.clone(),
             longest: config.max_caption_tokens,
             tie_tolerance: config.tie_tolerance,
@@ -55,6 +55,19 @@ impl Rules {
     pub(crate) fn best(&self, row: &mut [f32]) -> Result<Best> {
         logits::mask(row, &self.suppressed);
         logits::best(row).ok_or(Error::Logits)
+    }
+
+    /// The likeliest of the ends.
+    pub(crate) fn end(&self, row: &[f32]) -> Option<u32> {
+        let logit = |&end: &u32| row.get(end as usize).copied().unwrap_or(f32::NEG_INFINITY);
+        let ends = self.ends.iter().copied();
+        ends.reduce(|best, end| {
+            if logit(&end) > logit(&best) {
+                end
+            } else {
+                best
+            }
+        })
     }
 }
 
@@ -152,7 +165,7 @@ pub(crate) fn choose(
     }
     let log_probability = logits::log_probability(row, best.token, best.logit);
     decoded.log_probabilities.push(log_probability);
-    if best.token == rules.end {
+    if rules.ends.contains(&best.token) {
         return Ok(Choice::End);
     }
     decoded.tokens.push(best.token);

@@ -15,6 +15,7 @@ mod decoder;
 mod error;
 pub mod frame;
 pub mod generate;
+pub mod hf;
 mod hop;
 pub mod log_mel;
 pub mod logits;

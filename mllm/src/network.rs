@@ -1,11 +1,14 @@
 //! One ONNX network with a checked signature.
 
 use std::borrow::Cow;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::{Session, SessionInputValue, SessionOutputs};
-use ort::value::{DynValue, Outlet, TensorElementType, TensorValueType, ValueType};
+use ort::value::{
+    DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorValueType, ValueType,
+};
 
 use crate::runtime::{self, Open};
 use crate::tensorrt::Building;
@@ -37,7 +40,11 @@ impl Port {
         Self::new(name, TensorElementType::Int64, Vec::new())
     }
 
-    fn new(name: impl Into<String>, dtype: TensorElementType, shape: impl Into<Vec<i64>>) -> Self {
+    pub(crate) fn new(
+        name: impl Into<String>,
+        dtype: TensorElementType,
+        shape: impl Into<Vec<i64>>,
+    ) -> Self {
         Self {
             name: name.into(),
             dtype,
@@ -73,21 +80,54 @@ impl Network {
         inputs: &[Port],
         outputs: &[Port],
     ) -> Result<Self> {
+        let network = Self::open(path, options)?;
+        network.expect(inputs, outputs)?;
+        Ok(network)
+    }
+
+    /// Opens `path`, whatever its inputs and outputs are.
+    pub(crate) fn open(path: &Path, options: Options) -> Result<Self> {
         let (session, provider) = runtime::open(path, options)?;
-        check(path, "input", session.inputs(), inputs)?;
-        check(path, "output", session.outputs(), outputs)?;
-        if let Some(extra) = (session.inputs().iter())
-            .find(|declared| inputs.iter().all(|input| input.name != declared.name()))
-        {
-            let problem = format!("has an input `{}` that nothing fills", extra.name());
-            return Err(Error::broken(path, problem));
-        }
         Ok(Self {
             session,
             path: path.to_path_buf(),
             provider,
             _open: Open::new(path, provider),
         })
+    }
+
+    /// Checks that its inputs are exactly `inputs` and that it has all `outputs`.
+    pub(crate) fn expect(&self, inputs: &[Port], outputs: &[Port]) -> Result<()> {
+        let (path, session) = (&self.path, &self.session);
+        check(path, "input", session.inputs(), inputs)?;
+        check(path, "output", session.outputs(), outputs)?;
+        match (session.inputs().iter())
+            .find(|declared| inputs.iter().all(|input| input.name != declared.name()))
+        {
+            Some(extra) => {
+                let problem = format!("has an input `{}` that nothing fills", extra.name());
+                Err(Error::broken(path, problem))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Type and shape of the input or output of this name, if it is a tensor.
+    pub(crate) fn declared(&self, name: &str) -> Option<(TensorElementType, &[i64])> {
+        let outlets = self.session.inputs().iter().chain(self.session.outputs());
+        match outlets
+            .into_iter()
+            .find(|outlet| outlet.name() == name)?
+            .dtype()
+        {
+            ValueType::Tensor { ty, shape, .. } => Some((*ty, shape)),
+            _ => None,
+        }
+    }
+
+    /// Names of its inputs.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.session.inputs().iter().map(Outlet::name)
     }
 
     /// The provider that runs it.
@@ -188,7 +228,17 @@ pub(crate) fn elements<'v>(
     value: &'v DynValue,
     shape: &[usize],
 ) -> Result<&'v [f32]> {
-    let (given, data) = (value.try_extract_tensor::<f32>())
+    elements_of(path, name, value, shape)
+}
+
+/// As [`elements`], of type `T`.
+pub(crate) fn elements_of<'v, T: PrimitiveTensorElementType>(
+    path: &Path,
+    name: &str,
+    value: &'v DynValue,
+    shape: &[usize],
+) -> Result<&'v [T]> {
+    let (given, data) = (value.try_extract_tensor::<T>())
         .map_err(|error| failed(path, format!("output `{name}`: {error}")))?;
     let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     if **given != expected[..] {
@@ -206,16 +256,23 @@ pub(crate) fn fetched<'v>(
     value: &'v DynValue,
     shape: &[usize],
 ) -> Result<Cow<'v, [f32]>> {
+    fetched_of(path, name, value, shape)
+}
+
+/// As [`fetched`], of type `T`.
+pub(crate) fn fetched_of<'v, T: PrimitiveTensorElementType + Clone + Debug>(
+    path: &Path,
+    name: &str,
+    value: &'v DynValue,
+    shape: &[usize],
+) -> Result<Cow<'v, [T]>> {
     let bad = |error: ort::Error| failed(path, format!("output `{name}`: {error}"));
-    let tensor = value
-        .view()
-        .downcast::<TensorValueType<f32>>()
-        .map_err(bad)?;
+    let tensor = value.view().downcast::<TensorValueType<T>>().map_err(bad)?;
     if tensor.memory_info().is_cpu_accessible() {
-        return elements(path, name, value, shape).map(Cow::from);
+        return elements_of(path, name, value, shape).map(Cow::from);
     }
     let copy = tensor.to(AllocationDevice::CPU, 0).map_err(bad)?.into_dyn();
-    Ok(elements(path, name, &copy, shape)?.to_vec().into())
+    Ok(elements_of(path, name, &copy, shape)?.to_vec().into())
 }
 
 /// Whether `value`, wherever it is, is f32 of exactly `shape`.
@@ -225,15 +282,22 @@ pub(crate) fn check_shape(
     value: &DynValue,
     shape: &[usize],
 ) -> Result<()> {
+    check_tensor(path, name, value, TensorElementType::Float32, shape)
+}
+
+/// Whether `value`, wherever it is, is of exactly this type and shape.
+pub(crate) fn check_tensor(
+    path: &Path,
+    name: &str,
+    value: &DynValue,
+    dtype: TensorElementType,
+    shape: &[usize],
+) -> Result<()> {
     let expected: Vec<i64> = shape.iter().map(|&size| size as i64).collect();
     match value.dtype() {
-        ValueType::Tensor { ty, shape, .. }
-            if *ty == TensorElementType::Float32 && **shape == expected[..] =>
-        {
-            Ok(())
-        }
+        ValueType::Tensor { ty, shape, .. } if *ty == dtype && **shape == expected[..] => Ok(()),
         given => {
-            let expected = describe_tensor(TensorElementType::Float32, &expected);
+            let expected = describe_tensor(dtype, &expected);
             let reason = format!(
                 "output `{name}` is {}, expected {expected}",
                 describe(given)

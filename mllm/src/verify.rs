@@ -134,9 +134,10 @@ pub(crate) fn judge(
 ) -> Result<Judged> {
     let cut = draft.len() == rules.longest;
     let mut decoded = Decoded::default();
-    let judged = draft.iter().copied().chain((!cut).then_some(rules.end));
-    for (index, token) in judged.enumerate() {
+    let judged = draft.iter().copied().map(Some);
+    for (index, token) in judged.chain((!cut).then_some(None)).enumerate() {
         let row = rows.row_mut(index).into_slice().unwrap_or_default();
+        let token = token.or_else(|| rules.end(row)).ok_or(Error::Logits)?;
         let best = rules.best(row)?;
         if tie.is_some_and(|tie| best.lead <= tie) {
             return Ok(Judged::Tie);
@@ -216,7 +217,7 @@ pub(crate) fn check(draft: &[u32], rules: &Rules) -> Result<()> {
                 "token {index} is {token}, but the vocabulary ends at {size}: was it made with another tokenizer?"
             )));
         }
-        if token == rules.end {
+        if rules.ends.contains(&token) {
             return Err(Error::Draft(format!(
                 "token {index} is the end, which is not part of a draft"
             )));

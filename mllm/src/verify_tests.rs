@@ -13,7 +13,7 @@ const TIE: f32 = 0.1;
 fn rules() -> Rules {
     Rules {
         vocabulary: VOCABULARY,
-        end: END,
+        ends: vec![END],
         suppressed: vec![0, 1, 3],
         longest: 6,
         tie_tolerance: TIE,

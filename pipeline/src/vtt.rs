@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use broker::cursor::{Cursor, Start};
+use broker::subjects::speaks_for;
 use broker::{Caption, CaptionStatus, Rig};
 use clap::Args;
 use ulid::Ulid;
@@ -73,8 +74,10 @@ fn stored(arguments: &Arguments, runs: &mut Runs) -> Result<()> {
             Cursor::captions(&connection, arguments.rig.as_ref(), Start::Sequence(1));
         captions.open().await?;
         while !captions.has_caught_up() {
-            if let Some(payload) = captions.payload().await {
+            if let Some((subject, payload)) = captions.receive().await {
                 match Caption::decode(&payload) {
+                    // Of another rig it may not speak.
+                    Ok(caption) if speaks_for(&subject, caption.id.rig.as_str()).is_err() => {}
                     Ok(caption) => runs.add(arguments, caption)?,
                     Err(error) => tracing::warn!("a stored message is no caption: {error}"),
                 }

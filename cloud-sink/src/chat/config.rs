@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use broker::{connect::Secret, limits};
+use broker::{Faults, connect::Secret, limits};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::http::Uri;
-
-use crate::Error;
 
 /// An OpenAI-compatible server as the cloud's model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -69,71 +67,68 @@ impl Default for ServerSection {
 }
 
 impl ServerSection {
-    /// # Errors
-    /// A value is missing or out of its range.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let fail = |reason: String| Err(Error::Config(format!("server.{reason}")));
+    /// Notes values that are missing or out of their ranges.
+    pub(crate) fn check(&self, faults: &mut Faults) {
+        if let Some(problem) = self.problem_of_url() {
+            faults.add("server.url", format!("server.url {problem}"));
+        }
+        let most = limits::SHORT_TEXT;
+        faults.ensure(
+            (1..=most).contains(&self.model.len()),
+            "server.model",
+            format!(
+                "server.model is empty or longer than {most} bytes: set it to the model's name at the server"
+            ),
+        );
+        let timeout = Some(self.timeout_s);
+        faults.range("server.timeout_s", timeout, 0.1..=3600.0, "seconds");
+        faults.range("server.retries", Some(self.retries), 0..=10, "");
+        faults.range("server.concurrency", Some(self.concurrency), 1..=64, "");
+        faults.range("server.max_tokens", Some(self.max_tokens), 1..=4096, "");
+        let similarity = self.similarity;
+        faults.ensure(
+            similarity > 0.0 && similarity <= 1.0,
+            "server.similarity",
+            format!("server.similarity is {similarity}, not above 0 and at most 1"),
+        );
+        let Price { input, output } = self.price;
+        faults.range("server.price.input", Some(input), 0.0..=1e6, "");
+        faults.range("server.price.output", Some(output), 0.0..=1e6, "");
+        for (key, text) in [
+            ("server.prompt", &self.prompt),
+            ("server.draft", &self.draft),
+        ] {
+            let (bytes, most) = (text.len(), limits::TEXT);
+            let reason = format!("{key} has {bytes} bytes, at most {most} are allowed");
+            faults.ensure(bytes <= most, key, reason);
+        }
+        faults.ensure(
+            self.prompt.contains("{prompt}"),
+            "server.prompt",
+            "server.prompt lacks {prompt}, which stands for what a window is asked",
+        );
+        faults.ensure(
+            self.draft.is_empty() || self.draft.contains("{draft}"),
+            "server.draft",
+            "server.draft lacks {draft}, which stands for the draft; leave it empty to show none",
+        );
+    }
+
+    /// What is wrong with the URL, which is not repeated: there may be a key in it.
+    fn problem_of_url(&self) -> Option<&'static str> {
         let uri: Option<Uri> = self.url.parse().ok();
         let base = uri.as_ref().filter(|uri| uri.host().is_some());
         let Some(base) = base.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")))
         else {
-            return fail(
-                "url is not a URL of http or https: set it to the base of the server's API, such as http://127.0.0.1:8000/v1"
-                    .to_owned(),
+            return Some(
+                "is not a URL of http or https: set it to the base of the server's API, such as http://127.0.0.1:8000/v1",
             );
         };
-        // Neither is repeated: there may be a key in it.
         if base.authority().is_some_and(|a| a.as_str().contains('@')) || base.query().is_some() {
-            return fail(
-                "url holds a user or a query: name the key's place in server.api_key".to_owned(),
-            );
+            return Some("holds a user or a query: name the key's place in server.api_key");
         }
-        if base.path().ends_with("/chat/completions") {
-            return fail("url ends in /chat/completions: set it to what is before that".to_owned());
-        }
-        if !(1..=limits::SHORT_TEXT).contains(&self.model.len()) {
-            let most = limits::SHORT_TEXT;
-            return fail(format!(
-                "model is empty or longer than {most} bytes: set it to the model's name at the server"
-            ));
-        }
-        let numbers = [
-            ("timeout_s", self.timeout_s, 0.1, 3600.0),
-            ("retries", self.retries as f64, 0.0, 10.0),
-            ("concurrency", self.concurrency as f64, 1.0, 64.0),
-            ("max_tokens", f64::from(self.max_tokens), 1.0, 4096.0),
-            ("similarity", self.similarity, f64::MIN_POSITIVE, 1.0),
-            ("price.input", self.price.input, 0.0, 1e6),
-            ("price.output", self.price.output, 0.0, 1e6),
-        ];
-        for (name, value, least, most) in numbers {
-            if !(least..=most).contains(&value) {
-                return fail(match name {
-                    "similarity" => format!("{name} is {value}, not above 0 and at most 1"),
-                    _ => format!("{name} is {value}, not {least} to {most}"),
-                });
-            }
-        }
-        for (name, text) in [("prompt", &self.prompt), ("draft", &self.draft)] {
-            if text.len() > limits::TEXT {
-                let (bytes, most) = (text.len(), limits::TEXT);
-                return fail(format!(
-                    "{name} has {bytes} bytes, at most {most} are allowed"
-                ));
-            }
-        }
-        if !self.prompt.contains("{prompt}") {
-            return fail(
-                "prompt lacks {prompt}, which stands for what a window is asked".to_owned(),
-            );
-        }
-        if !(self.draft.is_empty() || self.draft.contains("{draft}")) {
-            return fail(
-                "draft lacks {draft}, which stands for the draft; leave it empty to show none"
-                    .to_owned(),
-            );
-        }
-        Ok(())
+        let whole = base.path().ends_with("/chat/completions");
+        whole.then_some("ends in /chat/completions: set it to what is before that")
     }
 
     /// The URL of one of its functions.
@@ -152,10 +147,16 @@ mod tests {
 
     const SHORT: &str = "url = 'http://localhost:8000/v1/'\nmodel = 'm'";
 
+    fn checked(server: &ServerSection) -> Result<(), Faults> {
+        let mut faults = Faults::default();
+        server.check(&mut faults);
+        faults.result()
+    }
+
     #[test]
     fn a_short_table_is_enough_and_a_full_one_is_read() {
         let short: ServerSection = toml::from_str(SHORT).unwrap();
-        short.check().unwrap();
+        checked(&short).unwrap();
         assert_eq!(short.at("models"), "http://localhost:8000/v1/models");
         let full = r#"
             url = "https://models.example/v1"
@@ -172,7 +173,7 @@ mod tests {
             request = { temperature = 0.2, chat_template_kwargs = { enable_thinking = false } }
         "#;
         let full: ServerSection = toml::from_str(full).unwrap();
-        full.check().unwrap();
+        checked(&full).unwrap();
         assert_eq!(full.api_key, Some(Secret::Env("KEY".to_owned())));
         assert_eq!(full.request["temperature"], 0.2);
         assert_eq!(
@@ -208,7 +209,7 @@ mod tests {
                 .collect();
             let text = format!("{text}\n{}", rest.join("\n"));
             let server: ServerSection = toml::from_str(&text).unwrap();
-            let error = server.check().unwrap_err().to_string();
+            let error = checked(&server).unwrap_err().to_string();
             assert!(
                 error.contains(word) && !error.contains("hunter2"),
                 "{error}"

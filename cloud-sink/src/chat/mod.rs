@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use broker::{FeatureWindow, caption::Verdict, status::ServerUse};
+use broker::{Faults, FeatureWindow, caption::Verdict, status::ServerUse};
 
 pub use config::{Price, ServerSection};
 
@@ -63,7 +63,9 @@ impl ChatModel {
     /// # Errors
     /// The configuration cannot be used, or the server is not reached or refuses the key.
     pub fn open(server: &ServerSection) -> Result<Self, Error> {
-        server.check()?;
+        let mut faults = Faults::default();
+        server.check(&mut faults);
+        faults.result()?;
         let client = Client::new(server)?;
         let price = server.price;
         let counters = Arc::new(Counters {

@@ -1,6 +1,9 @@
 //! `msao check`: all that is wrong with a configuration, each with its line and column.
 
 mod read;
+#[cfg(test)]
+mod read_tests;
+mod words;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -138,6 +141,14 @@ fn check(text: &str, kind: Option<Kind>) -> (Kind, Vec<Fault>) {
                 let mut faults = config.faults();
                 if let Err(error) = config.check_model() {
                     faults.add("model", error);
+                }
+                let key = config
+                    .server
+                    .as_ref()
+                    .and_then(|server| server.api_key.as_ref());
+                if let Some(key) = key {
+                    let revealed = key.reveal("server.api_key");
+                    faults.take("server.api_key", revealed.map(drop));
                 }
                 connections(&mut faults, &config.nats);
                 if let Err(streams) = config.streams.check() {

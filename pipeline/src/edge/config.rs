@@ -342,13 +342,11 @@ impl Config {
             ),
         );
         if let Some(tensorrt) = &self.tensorrt {
+            let provider = self.provider;
             faults.ensure(
-                matches!(self.provider, Provider::Auto | Provider::TensorRt),
+                matches!(provider, Provider::Auto | Provider::TensorRt),
                 "tensorrt",
-                format!(
-                    "there is [tensorrt], but provider is `{}`: leave one out",
-                    self.provider
-                ),
+                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
             );
             faults.take("tensorrt", tensorrt.check());
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use broker::recording::{FileError, Reader, Writer};
-use broker::{Caption, FeatureWindow, limits};
+use broker::{Caption, FeatureWindow, Rig, limits, subjects};
 
 const FEATURES: (&str, &str) = ("features-", ".arrows");
 const CAPTIONS: (&str, &str) = ("captions-", ".jsonl");
@@ -53,13 +53,13 @@ impl Folder {
         })
     }
 
-    /// Appends an encoded window. False if it is none, as the log says.
+    /// Appends an encoded window that came on `subject`. False if it is none, as the log says.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn window(&mut self, message: &[u8]) -> Result<bool> {
-        if let Err(error) = FeatureWindow::decode(message) {
-            tracing::warn!("a stored message is no window, and is left out: {error}");
+    pub fn window(&mut self, subject: &str, message: &[u8]) -> Result<bool> {
+        let window = FeatureWindow::decode(message).map_err(anyhow::Error::new);
+        if !is_of_rig(subject, window.map(|window| window.id.rig)) {
             return Ok(false);
         }
         let Rotation { bytes, age } = self.rotation;
@@ -80,13 +80,13 @@ impl Folder {
         Ok(true)
     }
 
-    /// Appends a caption as it is on the wire. False if it is none, as the log says.
+    /// Appends a caption that came on `subject`, as it is on the wire. False if it is none, as the log says.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn caption(&mut self, message: &[u8]) -> Result<bool> {
-        if let Err(error) = Caption::decode(message) {
-            tracing::warn!("a stored message is no caption, and is left out: {error}");
+    pub fn caption(&mut self, subject: &str, message: &[u8]) -> Result<bool> {
+        let caption = Caption::decode(message).map_err(anyhow::Error::new);
+        if !is_of_rig(subject, caption.map(|caption| caption.id.rig)) {
             return Ok(false);
         }
         let mut line = message.to_vec();
@@ -165,6 +165,15 @@ impl Folder {
             .into()
             .context(format!("cannot write to {path}: is there room?"))
     }
+}
+
+/// Whether a message on `subject` was read, and is of the rig that it may speak for; the log says why not.
+fn is_of_rig(subject: &str, rig: Result<Rig>) -> bool {
+    let own = rig.and_then(|rig| Ok(subjects::speaks_for(subject, rig.as_str())?));
+    if let Err(error) = &own {
+        tracing::warn!("a stored message is left out: {error:#}");
+    }
+    own.is_ok()
 }
 
 /// The encoded windows of the recording in `folder`. What a file lost at its end is told by the log.

@@ -129,15 +129,15 @@ async fn record(
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while arguments.follow || !(features.has_caught_up() && captions.has_caught_up()) {
         let taken = tokio::select! {
-            payload = features.payload(), if arguments.follow || !features.has_caught_up() => {
-                let Some(payload) = payload else { continue };
-                let taken = folder.window(&payload)?;
+            message = features.receive(), if arguments.follow || !features.has_caught_up() => {
+                let Some((subject, payload)) = message else { continue };
+                let taken = folder.window(&subject, &payload)?;
                 counts.windows += u64::from(taken);
                 taken
             }
-            payload = captions.payload(), if arguments.follow || !captions.has_caught_up() => {
-                let Some(payload) = payload else { continue };
-                let taken = folder.caption(&payload)?;
+            message = captions.receive(), if arguments.follow || !captions.has_caught_up() => {
+                let Some((subject, payload)) = message else { continue };
+                let taken = folder.caption(&subject, &payload)?;
                 counts.captions += u64::from(taken);
                 taken
             }

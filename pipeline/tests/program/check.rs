@@ -149,6 +149,28 @@ fn a_cloud_has_faults_of_its_own() {
 }
 
 #[test]
+fn a_cloud_whose_model_is_a_server_has_others() {
+    let text = "threads = 2\n[server]\nurl = 'http://me:hunter2@host/v1'\nmodel = ''\nretries = 11\napi_key = 'env:MSAO_TEST_NOT_SET'\n\
+                prompt = 'describe'\nprice = { input = -1 }\n[tensorrt]\nfp61 = true\n";
+    let (code, out, err) = check_text(text, &[]);
+    assert_eq!(code, 1, "{out}{err}");
+    for words in [
+        "3:7: server.url holds a user",
+        "4:9: server.model is empty",
+        "5:11: server.retries is 11",
+        "6:11: server.api_key: the environment variable MSAO_TEST_NOT_SET is not set",
+        "7:10: server.prompt lacks {prompt}",
+        "8:19: server.price.input is -1",
+        "10:1: tensorrt: there is no key `fp61` here: did you mean `fp16`?",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    assert!(!out.contains("hunter2"), "{out}");
+    let (_, out, _) = check_text("worker = 'a'", &[]);
+    assert!(out.contains("1:1: there is no model"), "{out}");
+}
+
+#[test]
 fn errors_of_syntax_are_all_said() {
     let (code, out, _) = check_text("rig = \"car\nmodel = \n[gate\nthreshold = 1\n", &[]);
     assert_eq!(code, 1);

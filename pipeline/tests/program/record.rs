@@ -127,9 +127,9 @@ impl Server {
         self.deliverer.deliver(&message).await.unwrap();
     }
 
-    async fn raw(&self, subject: &'static str, payload: &'static [u8]) {
+    async fn raw(&self, subject: &'static str, payload: impl Into<Vec<u8>>) {
         let jetstream = self.connection.jetstream();
-        let sent = jetstream.publish(subject, payload.into()).await;
+        let sent = jetstream.publish(subject, payload.into().into()).await;
         sent.unwrap().await.unwrap();
     }
 
@@ -199,6 +199,9 @@ async fn what_is_recorded_and_replayed_is_equal_and_pyarrow_reads_it() {
     from.window(&window("bus", 0, 3, 0)).await;
     from.raw("msao.v1.features.car", b"no window").await;
     from.raw("msao.v1.captions.car", b"no caption").await;
+    // What a rig says of another is not believed.
+    let other = window("bus", 1, 3, 0).encode().unwrap();
+    from.raw("msao.v1.features.car", other).await;
 
     let ride = folder.path().join("ride");
     let out = text(&ride);
@@ -210,7 +213,7 @@ async fn what_is_recorded_and_replayed_is_equal_and_pyarrow_reads_it() {
             &summary["captions"],
             &summary["left_out"]
         ),
-        (&120.into(), &180.into(), &2.into()),
+        (&120.into(), &180.into(), &3.into()),
         "{summary}"
     );
     assert!(ride.join("features-00002.arrows").exists(), "{summary}");

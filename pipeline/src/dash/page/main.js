@@ -13,6 +13,13 @@ const ANNOUNCE_MS = 4000;
 /** Most captions that are read out at a time. */
 const ANNOUNCED = 3;
 
+/** What to say when no events come, by the status with which the server answers, or 0. */
+const LOST = {
+  0: "msao dash does not answer. This page tries again by itself; what it shows is old.",
+  200: "msao dash has as many viewers as it takes. This page tries again by itself; what it shows is old.",
+  401: "msao dash was started again with another token: open the address that it printed.",
+};
+
 const find = (id) => document.getElementById(id);
 const views = new Map();
 const detail = new Detail();
@@ -113,15 +120,17 @@ function showServer() {
   const unreadable = server?.unreadable ? `, ${number(server.unreadable)} unreadable messages` : "";
   const where = server ? ` · NATS ${server.connected ? "connected" : "lost"}: ${server.url}${unreadable}` : "";
   text(find("summary"), `${number(state.rigs.size)} ${state.rigs.size === 1 ? "rig" : "rigs"}, ${number(streams)} streams${where}`);
-  const fault = state.lost
-    ? state.refused
-      ? "msao dash was started again with another token: open the address that it printed."
-      : "msao dash does not answer. This page tries again by itself; what it shows is old."
-    : server && !server.connected
-      ? `NATS at ${server.url} is not connected. msao dash tries again by itself; what is shown is old.`
-      : server?.problem;
+  const fault = faultNow();
   find("banner").hidden = !fault;
   text(find("banner"), fault ?? "");
+}
+
+/** What keeps the page from being up to date, if anything. */
+function faultNow() {
+  const { server } = state;
+  if (state.lost) return LOST[state.refused] ?? LOST[0];
+  if (server && !server.connected) return `NATS at ${server.url} is not connected. msao dash tries again by itself; what is shown is old.`;
+  return server?.problem;
 }
 
 function announce() {

@@ -13,8 +13,8 @@ export class State {
     this.workers = new Map();
     this.server = null;
     this.lost = false;
-    /** Lost, as the server wants a token. */
-    this.refused = false;
+    /** With which status the server answers, if it does and gives no events. */
+    this.refused = 0;
     /** What the server's clock is ahead of this one. */
     this.ahead = 0;
     this.heard = performance.now();
@@ -36,7 +36,8 @@ export class State {
         const data = JSON.parse(event.data);
         take(data);
         if (this.lost) {
-          this.lost = this.refused = false;
+          this.lost = false;
+          this.refused = 0;
           this.on("server", this.server);
         }
         this.on(kind, data);
@@ -96,8 +97,8 @@ export class State {
     // The browser gave up: it was refused, and asks no more by itself.
     if (this.source.readyState === EventSource.CLOSED) {
       const status = await fetch("/icon.svg").then((answer) => answer.status, () => 0);
-      if (this.lost && this.refused !== (status === 401)) {
-        this.refused = status === 401;
+      if (this.lost && this.refused !== status) {
+        this.refused = status;
         this.on("lost");
       }
     }
