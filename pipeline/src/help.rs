@@ -101,6 +101,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "dash",
+        &[
+            ("msao dash", "the page of all rigs, on this machine"),
+            (
+                "msao dash --listen 0.0.0.0:8790",
+                "for others, who need the token that it prints",
+            ),
+        ],
+    ),
+    (
         "ask",
         &[
             (

@@ -619,7 +619,7 @@ mod tests {
             ),
             ("[gate]\nmode = 'shut'", "shut"),
             ("[offload]\nrisk = 0.1", "risk"),
-            ("[metrics]\nlisten = 'everywhere'", "metrics"),
+            ("[metrics]\nlisten = 'everywhere'", "invalid socket address"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
