@@ -10,7 +10,7 @@ use mllm::{Agreement, Options, Provider, TensorRt, tensorrt};
 use serde::Deserialize;
 
 use crate::{
-    ChatSection, Error, ServerSection,
+    ChatSection, Error, LookingModel, ServerSection,
     telemetry::{MetricsSection, OtlpSection},
     thread::Batching,
 };
@@ -278,9 +278,15 @@ impl Config {
     /// # Errors
     /// A folder is no model's, or the agreement needs a factor that the model does not have.
     pub fn check_model(&self) -> Result<(), Error> {
-        if let Some(folder) = &self.model {
-            let model = mllm::Config::load(folder)?;
-            self.agreement(&model.name, model.agreement_margin)?;
+        match &self.model {
+            Some(folder) if mllm::hf::is_known(folder) => {
+                LookingModel::rule(self, folder)?;
+            }
+            Some(folder) => {
+                let model = mllm::Config::load(folder)?;
+                self.agreement(&model.name, model.agreement_margin)?;
+            }
+            None => {}
         }
         if let Some(folder) = &self.encoders {
             mllm::Config::load(folder)?;

@@ -1,5 +1,7 @@
 //! A model of pictures and text, as exported for Hugging Face, as the verifier: it looks at a window's keyframe.
 
+use std::path::Path;
+
 use broker::{DraftReport, Faults, FeatureWindow, caption::Verdict};
 use image::RgbImage;
 use mllm::{
@@ -75,21 +77,27 @@ impl LookingModel {
     /// A file is missing, corrupt or does not fit the others; the provider is not there; or the rule needs a factor that
     /// the configuration does not give.
     pub fn load(config: &Config) -> Result<Self, Error> {
+        let (folder, options) = config.folder()?;
+        let (name, agreement) = Self::rule(config, folder)?;
+        let chat = config.chat.clone().unwrap_or_default();
+        Ok(Self {
+            model: ChatModel::load(folder, chat.variant, options)?,
+            name,
+            agreement,
+            chat,
+        })
+    }
+
+    /// What the model in `folder` is called, and its rule.
+    pub(crate) fn rule(config: &Config, folder: &Path) -> Result<(String, Agreement), Error> {
         if config.encoders.is_some() {
             let reason = "encoders are of a model that reads the edge's features, and this one looks at pictures: leave them out";
             return Err(Error::Config(reason.to_owned()));
         }
-        let (folder, options) = config.folder()?;
         let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let agreement = config.agreement(&name, None)?;
-        let chat = config.chat.clone().unwrap_or_default();
-        Ok(Self {
-            model: ChatModel::load(&folder, chat.variant, options)?,
-            name: name.into_owned(),
-            agreement,
-            chat,
-        })
+        Ok((name.into_owned(), agreement))
     }
 
     /// `None` if there is nothing to be captioned.

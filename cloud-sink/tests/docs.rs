@@ -3,7 +3,7 @@
 
 mod common;
 
-use cloud_sink::{Config, ServerSection};
+use cloud_sink::{ChatSection, Config, ServerSection};
 use common::workspace;
 use serde::Deserialize;
 
@@ -30,6 +30,7 @@ fn examples_of_the_docs_are_configurations() {
 fn the_tables_of_the_file_are_the_defaults() {
     #[derive(Deserialize)]
     struct Tables {
+        chat: ChatSection,
         server: ServerSection,
         tensorrt: mllm::TensorRt,
     }
@@ -42,7 +43,9 @@ fn the_tables_of_the_file_are_the_defaults() {
             .map(|line| format!("{}\n", line.strip_prefix("# ").unwrap()))
             .collect::<String>()
     };
-    let tables: Tables = toml::from_str(&(table("server") + &table("tensorrt"))).unwrap();
+    let tables: Tables =
+        toml::from_str(&(table("chat") + &table("server") + &table("tensorrt"))).unwrap();
+    assert_eq!(tables.chat, ChatSection::default());
     let ServerSection {
         url,
         model,

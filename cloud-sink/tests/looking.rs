@@ -134,6 +134,10 @@ fn what_a_model_needs_or_does_not_take_is_said() {
         ..tiny.clone()
     };
     assert!(error(&margin).contains("set margin"));
+    // As far as it can be told without loading it.
+    tiny.check_model().unwrap();
+    let found = margin.check_model().unwrap_err().to_string();
+    assert!(found.contains("set margin"), "{found}");
     let encoders = Some(workspace("testdata/models/msao-edge"));
     assert!(
         error(&Config {

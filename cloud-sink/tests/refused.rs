@@ -19,12 +19,6 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
     let connection = connect(&server).await;
     let deliverer = Deliverer::new(connection.clone(), StreamsConfig::default());
     let windows = [window(0), window(1)];
-    // Nor does it caption for another rig than the subject's.
-    let foreign = window(2).encode().unwrap();
-    let sent = connection
-        .jetstream()
-        .publish("msao.v1.features.car-8", foreign.into());
-    sent.await.unwrap().await.unwrap();
     let mut major = windows[0].encode().unwrap();
     let name = b"features/1.";
     let at = major.windows(name.len()).position(|part| part == name);
@@ -34,6 +28,12 @@ async fn other_schema_major_and_other_encoder_go_to_the_dead_letters_with_the_re
         let message = Message::features(window, bytes, TraceParent::generate());
         deliverer.deliver(&message).await.unwrap();
     }
+    // Nor does it caption for another rig than the subject's. The stream is there by now.
+    let foreign = window(2).encode().unwrap();
+    let sent = connection
+        .jetstream()
+        .publish("msao.v1.features.car-8", foreign.into());
+    sent.await.unwrap().await.unwrap();
     let config = cloud_sink::Config {
         model: Some(workspace("testdata/models/msao-cloud")),
         ..common::config(&server)
