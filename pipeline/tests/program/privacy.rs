@@ -37,8 +37,13 @@ struct Clip {
 /// What GStreamer makes of `pipeline`, which reads from `clip`.
 fn decoded(clip: &Path, pipeline: &str, folder: &Path) -> Vec<u8> {
     let raw = folder.join("raw");
+    // Decoding what goes nowhere may never end: see docs/elements.md.
+    let wanted = match pipeline.starts_with("audio") {
+        true => "audio/x-raw(ANY)",
+        false => "video/x-raw(ANY)",
+    };
     let line = format!(
-        "filesrc location={} ! decodebin ! {pipeline} ! filesink location={}",
+        "filesrc location={} ! decodebin caps={wanted} expose-all-streams=false ! {pipeline} ! filesink location={}",
         clip.display(),
         raw.display()
     );
