@@ -58,6 +58,12 @@ pub const WINDOW_SCHEMA: &str = "features/1.1";
 /// Media type of frames as pictures.
 const JPEG_MEDIA_TYPE: &str = "image/jpeg";
 
+/// Whether frames come as JPEG pictures.
+fn is_jpeg(caps: &gst::CapsRef) -> bool {
+    caps.structure(0)
+        .is_some_and(|structure| structure.name() == JPEG_MEDIA_TYPE)
+}
+
 fn window_caps() -> gst::Caps {
     gst::Caps::builder(WINDOW_MEDIA_TYPE)
         .field("schema", WINDOW_SCHEMA)

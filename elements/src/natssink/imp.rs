@@ -256,11 +256,10 @@ impl BaseSinkImpl for NatsSink {
     }
 
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let pictures = caps
-            .structure(0)
-            .is_some_and(|s| s.name() == JPEG_MEDIA_TYPE);
         let settings = lock(&self.settings).clone();
-        let previews = pictures.then(|| Previews::new(&settings)).transpose();
+        let previews = crate::is_jpeg(caps)
+            .then(|| Previews::new(&settings))
+            .transpose();
         let previews = previews.map_err(|error| {
             gst::element_imp_error!(self, gst::ResourceError::Settings, ("{error}"));
             gst::loggable_error!(CAT, "{error}")

@@ -16,7 +16,7 @@ use gst_base::prelude::*;
 use super::collect::Stream;
 use super::feed::Feed;
 use super::properties::Stats;
-use crate::{JPEG_MEDIA_TYPE, lock};
+use crate::{is_jpeg, lock};
 
 /// The windows of a rig's streams.
 #[derive(Debug, Default)]
@@ -323,7 +323,7 @@ impl Gather {
     fn feed(&mut self, pad: &gst_base::AggregatorPad) -> &mut Feed {
         let feed = self.feeds.entry(pad.name().to_string());
         let feed = feed.or_insert_with(|| Feed::new(modality(pad)));
-        feed.pictures = brings_pictures(pad);
+        feed.pictures = pad.current_caps().is_some_and(|caps| is_jpeg(&caps));
         feed
     }
 
@@ -353,15 +353,6 @@ fn modality(pad: &gst_base::AggregatorPad) -> Modality {
         Some(template) if template.name_template().starts_with("sensor") => Modality::Sensor,
         _ => Modality::Video,
     }
-}
-
-/// Whether frames come as JPEG pictures.
-fn brings_pictures(pad: &gst_base::AggregatorPad) -> bool {
-    let caps = pad.current_caps();
-    caps.is_some_and(|caps| {
-        caps.structure(0)
-            .is_some_and(|s| s.name() == JPEG_MEDIA_TYPE)
-    })
 }
 
 /// The first buffer in a pad's queue, and its running time; those without one are late.
