@@ -3,7 +3,7 @@
 use ndarray::Array2;
 
 use crate::quantile;
-use crate::rows::{rows, rows_mut};
+use crate::rows::{greater, less, rows, rows_mut};
 
 /// Luma levels that a camera clips at; beyond them there is nothing to compare.
 pub(crate) const CLIP: (f32, f32) = (17.0, 234.0);
@@ -64,26 +64,16 @@ struct Basis<'a> {
     mean: f32,
 }
 
-/// A block's basis, by how much it changed, and nothing.
-type Sample = [f32; TERMS + 2];
+/// Blocks that terms are fitted to: of each the basis, column by column, and by how much it changed.
+struct Samples {
+    columns: [Vec<f32>; TERMS],
+    change: Vec<f32>,
+}
 
 impl<'a> Basis<'a> {
     fn new(reference: &'a Array2<f32>) -> Self {
         let mean = reference.mean().unwrap_or(0.0);
         Self { reference, mean }
-    }
-
-    fn at(&self, y: usize, x: usize) -> [f32; TERMS] {
-        let (height, width) = self.reference.dim();
-        let at = |y: usize, x: usize| self.reference[[y, x]];
-        [
-            1.0,
-            at(y, x) - self.mean,
-            x as f32 / width as f32 - 0.5,
-            y as f32 / height as f32 - 0.5,
-            (at(y, (x + 1).min(width - 1)) - at(y, x.saturating_sub(1))) / 2.0,
-            (at((y + 1).min(height - 1), x) - at(y.saturating_sub(1), x)) / 2.0,
-        ]
     }
 
     /// What the first four terms explain of a row.
@@ -118,85 +108,131 @@ impl<'a> Basis<'a> {
 
     /// The terms that bring the reference nearest to `x`, whatever objects are in it.
     fn fit(&self, x: &Array2<f32>) -> [f32; TERMS] {
-        let (height, width) = x.dim();
-        let step = (x.len() / ENOUGH).max(1);
-        let mut samples: Vec<Sample> = Vec::with_capacity(x.len() / step + height);
-        for y in 0..height {
-            for column in ((y * 3 % step)..width).step_by(step) {
-                let change = x[[y, column]] - self.reference[[y, column]];
-                let [a, b, c, d, e, f] = self.at(y, column);
-                samples.push([a, b, c, d, e, f, change, 0.0]);
-            }
-        }
-        let mut differences: Vec<f32> = samples.iter().map(|sample| sample[TERMS]).collect();
+        let samples = self.samples(x);
+        let mut sorted = samples.change.clone();
         let mut terms = [0.0; TERMS];
-        terms[0] = quantile(&mut differences, 0.5);
-        let mut sorted = Vec::with_capacity(samples.len());
+        terms[0] = quantile(&mut sorted, 0.5);
+        let mut weights = vec![0.0; sorted.len()];
         for _ in 0..TURNS {
-            let error = |sample: &Sample| (sample[TERMS] - dot(sample, &terms)).abs();
-            let mut weights: Vec<f32> = samples.iter().map(error).collect();
+            samples.errors(&terms, &mut weights);
             sorted.clone_from(&weights);
-            let scale = 4.685 * 1.4826 * quantile(&mut sorted, 0.5).max(0.2);
+            let scale = 4.685 * 1.4826 * greater(quantile(&mut sorted, 0.5), 0.2);
             for weight in &mut weights {
-                let t = (*weight / scale).min(1.0);
-                *weight = (1.0 - t * t).powi(2);
+                let t = less(*weight / scale, 1.0);
+                let left = 1.0 - t * t;
+                *weight = left * left;
             }
-            terms = solve(&samples, &weights);
+            terms = samples.solve(&weights);
         }
         terms
     }
-}
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    /// Blocks of all of the picture, evenly.
+    fn samples(&self, x: &Array2<f32>) -> Samples {
+        let (height, width) = x.dim();
+        let step = (x.len() / ENOUGH).max(1);
+        let most = x.len() / step + height;
+        let mut change = Vec::with_capacity(most);
+        let mut columns: [Vec<f32>; TERMS] = std::array::from_fn(|_| Vec::with_capacity(most));
+        let reference: Vec<&[f32]> = rows(self.reference).collect();
+        for (y, (now, here)) in rows(x).zip(&reference).enumerate() {
+            let above = reference[y.saturating_sub(1)];
+            let below = reference[(y + 1).min(height - 1)];
+            let down = y as f32 / height as f32 - 0.5;
+            for column in ((y * 3 % step)..width).step_by(step) {
+                let (before, after) = (column.saturating_sub(1), (column + 1).min(width - 1));
+                change.push(now[column] - here[column]);
+                let basis = [
+                    1.0,
+                    here[column] - self.mean,
+                    column as f32 / width as f32 - 0.5,
+                    down,
+                    (here[after] - here[before]) / 2.0,
+                    (below[column] - above[column]) / 2.0,
+                ];
+                for (values, value) in columns.iter_mut().zip(basis) {
+                    values.push(value);
+                }
+            }
+        }
+        Samples { columns, change }
+    }
 }
 
 /// Samples whose products are added up in single precision.
 const CHUNK: usize = 64;
+/// Sums that are added to side by side, so that the compiler can use vector instructions.
+const LANES: usize = 8;
 
-/// Weighted least squares with a little pull towards 0, so that what a flat picture
-/// does not tell stays 0.
-fn solve(samples: &[Sample], weights: &[f32]) -> [f32; TERMS] {
-    let mut matrix = [[0f64; TERMS + 2]; TERMS];
-    for (samples, weights) in samples.chunks(CHUNK).zip(weights.chunks(CHUNK)) {
-        let mut sums = [[0f32; TERMS + 2]; TERMS];
-        for (sample, weight) in samples.iter().zip(weights) {
-            for (i, (row, value)) in sums.iter_mut().zip(sample).enumerate() {
-                let scaled = weight * value;
-                // The matrix is symmetric: of the last rows the last half is enough.
-                let first = if i < 4 { 0 } else { 4 };
-                for (sum, value) in row[first..].iter_mut().zip(&sample[first..]) {
-                    *sum += scaled * value;
+impl Samples {
+    /// What the terms do not explain of each.
+    fn errors(&self, terms: &[f32; TERMS], errors: &mut [f32]) {
+        errors.copy_from_slice(&self.change);
+        for (values, term) in self.columns.iter().zip(terms) {
+            for (error, value) in errors.iter_mut().zip(values) {
+                *error -= value * term;
+            }
+        }
+        for error in errors {
+            *error = error.abs();
+        }
+    }
+
+    /// Weighted least squares with a little pull towards 0, so that what a flat picture
+    /// does not tell stays 0.
+    fn solve(&self, weights: &[f32]) -> [f32; TERMS] {
+        let mut matrix = [[0f64; TERMS + 1]; TERMS];
+        let mut weighted = [0f32; CHUNK];
+        for start in (0..weights.len()).step_by(CHUNK) {
+            let end = (start + CHUNK).min(weights.len());
+            let weighted = &mut weighted[..end - start];
+            for (i, (row, values)) in matrix.iter_mut().zip(&self.columns).enumerate() {
+                let pairs = values[start..end].iter().zip(&weights[start..end]);
+                for (weighted, (value, weight)) in weighted.iter_mut().zip(pairs) {
+                    *weighted = value * weight;
+                }
+                // The matrix is symmetric: what is left of its diagonal is known.
+                let others = self.columns[i..].iter().chain([&self.change]);
+                for (sum, others) in row[i..].iter_mut().zip(others) {
+                    *sum += f64::from(dot(weighted, &others[start..end]));
                 }
             }
         }
-        for (row, sums) in matrix.iter_mut().zip(sums) {
-            for (value, sum) in row.iter_mut().zip(sums) {
-                *value += f64::from(sum);
+        let upper = matrix;
+        for (i, row) in matrix.iter_mut().enumerate() {
+            for (value, above) in row.iter_mut().zip(&upper).take(i) {
+                *value = above[i];
+            }
+            row[i] += 1e-3 * weights.len() as f64;
+        }
+        // Gaussian elimination; the matrix is positive definite.
+        for i in 0..TERMS {
+            let pivot = matrix[i];
+            for row in matrix.iter_mut().skip(i + 1) {
+                let factor = row[i] / pivot[i];
+                for (value, above) in row.iter_mut().zip(&pivot).skip(i) {
+                    *value -= factor * above;
+                }
             }
         }
-    }
-    let upper = matrix;
-    for (i, row) in matrix.iter_mut().enumerate() {
-        for (value, above) in row.iter_mut().zip(&upper).take(i) {
-            *value = above[i];
+        let mut terms = [0f64; TERMS];
+        for i in (0..TERMS).rev() {
+            let known: f64 = (i + 1..TERMS).map(|j| matrix[i][j] * terms[j]).sum();
+            terms[i] = (matrix[i][TERMS] - known) / matrix[i][i];
         }
-        row[i] += 1e-3 * samples.len() as f64;
+        terms.map(|term| if term.is_finite() { term as f32 } else { 0.0 })
     }
-    // Gaussian elimination; the matrix is positive definite.
-    for i in 0..TERMS {
-        let pivot = matrix[i];
-        for row in matrix.iter_mut().skip(i + 1) {
-            let factor = row[i] / pivot[i];
-            for (value, above) in row.iter_mut().zip(&pivot).skip(i) {
-                *value -= factor * above;
-            }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, rest) = a.as_chunks::<LANES>();
+    let (b, other) = b.as_chunks::<LANES>();
+    let mut sums = [0f32; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
         }
     }
-    let mut terms = [0f64; TERMS];
-    for i in (0..TERMS).rev() {
-        let known: f64 = (i + 1..TERMS).map(|j| matrix[i][j] * terms[j]).sum();
-        terms[i] = (matrix[i][TERMS] - known) / matrix[i][i];
-    }
-    terms.map(|term| if term.is_finite() { term as f32 } else { 0.0 })
+    let rest: f32 = rest.iter().zip(other).map(|(a, b)| a * b).sum();
+    sums.iter().sum::<f32>() + rest
 }

@@ -2,6 +2,8 @@
 //!
 //! Works row by row, so that what a row needs stays in the nearest cache.
 
+use std::ops::Range;
+
 use crate::fit::Fit;
 use crate::rows::{greater, less, rows};
 use crate::scene::Known;
@@ -22,6 +24,12 @@ fn each(length: usize) -> Each {
 /// Which of `cells` a block lies in.
 pub(crate) fn cell(block: usize, cells: usize, blocks: usize) -> usize {
     block * cells / blocks
+}
+
+/// The blocks that lie in one of `cells`.
+pub(crate) fn blocks_of(cell: usize, cells: usize, blocks: usize) -> Range<usize> {
+    let first = |cell: usize| (cell * blocks).div_ceil(cells);
+    first(cell)..first(cell + 1)
 }
 
 /// The greatest sum of 2 x 2 blocks in each of `cells` (rows, columns), over its standard deviation, of each kind.

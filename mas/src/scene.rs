@@ -31,9 +31,9 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, ArrayView2, Zip};
 
 use crate::fit::{CLIP, Fit};
-use crate::peaks::{cell, peaks};
+use crate::peaks::{blocks_of, cell, peaks};
 use crate::quantile;
-use crate::rows::{greater, less, rows};
+use crate::rows::{greater, less, rows, rows_mut};
 
 /// Least standard deviation of a block's noise, in luma levels.
 const LEAST_NOISE: f32 = 0.35;
@@ -154,23 +154,31 @@ impl Scene {
 
     /// Notes that these positions of a frame were sent: it is the reference there.
     pub fn mark_sent(&mut self, look: &Look, positions: impl IntoIterator<Item = usize>) {
-        let (rows, columns) = (self.rows, self.columns);
+        let (down, across) = (self.rows, self.columns);
         let Some(known) = &mut self.known else { return };
         let (height, width) = known.reference.dim();
         if look.blocks.dim() != (height, width) {
             return;
         }
-        let mut sent = vec![false; rows * columns];
+        let mut sent = vec![false; down * across];
         for position in positions {
             if let Some(sent) = sent.get_mut(position) {
                 *sent = true;
             }
         }
-        for ((y, x), reference) in known.reference.indexed_iter_mut() {
-            if sent[cell(y, rows, height) * columns + cell(x, columns, width)] {
-                let change = look.blocks[[y, x]] - *reference;
-                *reference += change;
-                known.last[[y, x]] -= change;
+        let marked = rows_mut(&mut known.reference).zip(rows_mut(&mut known.last));
+        for (y, ((reference, last), blocks)) in marked.zip(rows(&look.blocks)).enumerate() {
+            let sent = &sent[cell(y, down, height) * across..][..across];
+            for (column, _) in sent.iter().enumerate().filter(|(_, sent)| **sent) {
+                let cell = blocks_of(column, across, width);
+                let state = reference[cell.clone()]
+                    .iter_mut()
+                    .zip(&mut last[cell.clone()]);
+                for ((reference, last), block) in state.zip(&blocks[cell]) {
+                    let change = block - *reference;
+                    *reference += change;
+                    *last -= change;
+                }
             }
         }
     }
@@ -194,8 +202,7 @@ impl Scene {
             for column in 0..self.columns {
                 let p = row + column;
                 if evidence[p] > 0.0 || probed.evidence[p] > 0.0 {
-                    let first = |column: usize| (column * width).div_ceil(self.columns);
-                    let cell = first(column)..first(column + 1);
+                    let cell = blocks_of(column, self.columns, width);
                     let change = now[cell.clone()].iter().zip(&then[cell.clone()]);
                     let sigma = noise[cell.clone()].iter().zip(&slack[cell]);
                     let far = change.zip(sigma).map(|((now, then), (noise, slack))| {
