@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use common::*;
@@ -316,4 +317,102 @@ fn what_gst_inspect_shows_is_complete() {
             }
         }
     }
+}
+
+/// The rows of the table of signals, events, messages and metas: the name, and the names in the column of fields.
+fn said(page: &str) -> Vec<(String, BTreeSet<String>)> {
+    let section = section(page, "Signals, events, messages and metas");
+    let ticked = |cell: &str| -> Vec<String> {
+        let parts = cell.split('`').skip(1).step_by(2);
+        parts.map(str::to_owned).collect()
+    };
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [name, .., fields] = cells.as_slice() else {
+            panic!("{row}");
+        };
+        (ticked(name).remove(0), ticked(fields).into_iter().collect())
+    })
+    .collect()
+}
+
+/// What the sources of the plugin name, of each kind of literal that `is` tells.
+fn literals(is: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    let mut folders = vec![workspace().join("elements/src")];
+    let mut found = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(path).unwrap();
+                found.extend(
+                    text.split('"')
+                        .skip(1)
+                        .filter(|part| is(part))
+                        .map(str::to_owned),
+                );
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_table_of_signals_events_messages_and_metas_is_whole() {
+    init();
+    let page = page("elements.md");
+    let said = said(&page);
+    let names: BTreeSet<_> = said.iter().map(|(name, _)| name.clone()).collect();
+    let is_name = |text: &str| {
+        let rest = text.strip_prefix("msao-");
+        rest.is_some_and(|rest| {
+            rest.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        })
+    };
+    let structures: BTreeSet<_> = names.iter().filter(|name| is_name(name)).cloned().collect();
+    assert_eq!(structures, literals(is_name));
+    // Whatever is named as a field is one somewhere.
+    let fields = literals(|text| !text.is_empty());
+    for (name, of) in said.iter().filter(|(name, _)| is_name(name)) {
+        for field in of.iter().filter(|field| *field != "vad-model") {
+            assert!(fields.contains(field), "{name}: there is no field {field}");
+        }
+    }
+    assert!(fields.contains("MsaoMasMeta") && names.contains("MsaoMasMeta"));
+    let mut signals = BTreeSet::new();
+    for name in ELEMENTS {
+        signals.extend(own_signals(name));
+    }
+    let explained = names
+        .iter()
+        .filter(|name| !is_name(name) && *name != "MsaoMasMeta");
+    assert_eq!(signals, explained.cloned().collect());
+}
+
+/// The signals and actions that `gst-inspect-1.0` shows of an element, but for those of its base classes.
+fn own_signals(element: &str) -> BTreeSet<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = std::env::current_exe()
+        .unwrap()
+        .with_file_name("libgstmsao.so");
+    std::os::unix::fs::symlink(plugin, folder.path().join("libgstmsao.so")).unwrap();
+    let mut inspect = std::process::Command::new("gst-inspect-1.0");
+    inspect.env("GST_PLUGIN_PATH", folder.path());
+    inspect.env("GST_REGISTRY", folder.path().join("registry.bin"));
+    let shown = inspect.arg(element).output().unwrap();
+    assert!(shown.status.success(), "{element}: {shown:?}");
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let sections = shown
+        .split("Element ")
+        .filter(|section| section.starts_with("Signals:") || section.starts_with("Actions:"));
+    let names = sections.flat_map(|section| section.split('"').skip(1).step_by(2));
+    let of_bases = ["samples-selected"];
+    names
+        .filter(|name| !of_bases.contains(name))
+        .map(str::to_owned)
+        .collect()
 }

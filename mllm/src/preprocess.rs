@@ -137,25 +137,16 @@ impl Preprocessor {
     /// Resizes a plane of pixels `P` into `self.resized`, from byte `at`.
     fn resize<P: PixelTrait>(&mut self, plane: SizedPlane<'_>, at: usize) -> Result<()> {
         let sample = size_of::<P>();
-        let (width, mut height) = (plane.width, plane.height);
-        let row = width as usize * sample;
-        let Size {
-            width: to_width,
-            height: to_height,
-        } = self.size;
+        let (width, height) = (plane.width, plane.height);
         let whole_rows = plane.stride.saturating_mul(height as usize);
-        let view = if height > to_height {
-            // The resizer would go along all rows first, of which most are then left out.
-            shrink_height(plane, row, to_height, &mut self.packed);
-            height = to_height;
-            TypedImageRef::<P>::from_buffer(width, height, &self.packed)
-        } else if plane.stride.is_multiple_of(sample) && plane.data.len() >= whole_rows {
+        let view = if plane.stride.is_multiple_of(sample) && plane.data.len() >= whole_rows {
             let stride = u32::try_from(plane.stride / sample).map_err(refused)?;
             TypedImageRef::<P>::from_buffer(stride, height, &plane.data[..whole_rows])
         } else {
             self.packed.clear();
-            for line in plane.data.chunks(plane.stride).take(height as usize) {
-                self.packed.extend_from_slice(&line[..row]);
+            for row in plane.data.chunks(plane.stride).take(height as usize) {
+                self.packed
+                    .extend_from_slice(&row[..width as usize * sample]);
             }
             TypedImageRef::<P>::from_buffer(width, height, &self.packed)
         }
@@ -163,6 +154,10 @@ impl Preprocessor {
         // Cropped as a view, not by the resizer's own option: that one lets padding bleed into the last columns.
         let view = TypedCroppedImage::from_ref(&view, 0, 0, width, height).map_err(refused)?;
 
+        let Size {
+            width: to_width,
+            height: to_height,
+        } = self.size;
         let bytes = to_width as usize * to_height as usize * sample;
         let buffer = &mut self.resized[at..at + bytes];
         let mut out = TypedImage::<P>::from_buffer(to_width, to_height, buffer).map_err(refused)?;
@@ -173,33 +168,6 @@ impl Preprocessor {
         self.resizer
             .resize_typed(&view, &mut out, &options)
             .map_err(refused)
-    }
-}
-
-/// Fewer rows of a plane, `row` bytes each, by the same filter; they come to `shrunk`, without padding.
-fn shrink_height(plane: SizedPlane<'_>, row: usize, height: u32, shrunk: &mut Vec<u8>) {
-    let scale = f64::from(plane.height) / f64::from(height);
-    let mut sums = vec![0u16; row];
-    shrunk.clear();
-    shrunk.reserve(row * height as usize);
-    for y in 0..height {
-        let centre = (f64::from(y) + 0.5) * scale;
-        let first = (centre - scale + 0.5).max(0.0) as usize;
-        let last = (centre + scale + 0.5).min(f64::from(plane.height)) as usize;
-        let weight = |y: usize| (1.0 - ((y as f64 + 0.5 - centre) / scale).abs()).max(0.0);
-        let all: f64 = (first..last).map(weight).sum();
-        // Sums have 8 bits behind the point, of which a half is there from the start, so that they are rounded. They are
-        // cut off at 16 bits, and stay below: the weights are rounded down.
-        sums.fill(128);
-        for y in first..last {
-            let weight = (weight(y) / all * 65_536.0) as u16;
-            let samples = &plane.data[y * plane.stride..][..row];
-            for (sum, sample) in sums.iter_mut().zip(samples) {
-                let product = (u32::from(*sample) << 8) * u32::from(weight);
-                *sum = sum.wrapping_add((product >> 16) as u16);
-            }
-        }
-        shrunk.extend(sums.iter().map(|sum| (sum >> 8) as u8));
     }
 }
 

@@ -292,13 +292,13 @@ impl Config {
         faults.result()
     }
 
-    /// The streams whose file of pictures or sound is not there or empty, and what is wrong.
+    /// The streams whose file is not there or empty, and what is wrong.
     pub fn unreadable(&self) -> Vec<(Stream, anyhow::Error)> {
         let problem = |stream: Stream| {
             let readable = match stream.modality {
                 Modality::Video => readable("video", self.video[stream.index].file()),
                 Modality::Audio => readable("sound", self.audio[stream.index].file()),
-                Modality::Sensor => Ok(()),
+                Modality::Sensor => readable("recording", self.sensor[stream.index].file()),
             };
             Some((stream, readable.err()?))
         };
@@ -308,16 +308,16 @@ impl Config {
             .collect()
     }
 
-    /// Whether the others can go on without `stream`: a camera or a recording of sound.
-    pub fn may_fail(&self, stream: Stream) -> bool {
+    /// Whether `stream` comes from something live that may come back: on the network, or a device of this machine.
+    pub fn is_live(&self, stream: Stream) -> bool {
         match stream.modality {
-            Modality::Video => true,
-            Modality::Audio => self.audio[stream.index].microphone().is_none(),
-            Modality::Sensor => false,
+            Modality::Video => self.video[stream.index].is_live(),
+            Modality::Audio => self.audio[stream.index].is_live(),
+            Modality::Sensor => self.sensor[stream.index].subject().is_some(),
         }
     }
 
-    /// Checks all but whether the files of pictures and sound are there.
+    /// Checks all but whether the files of its streams are there.
     ///
     /// # Errors
     /// There is no stream, another file is not there or empty, or a number is out of its range.

@@ -218,7 +218,12 @@ fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
         let device = quote(&video.source);
         format!("  v4l2src device={device} ! decodebin name={name} ! videoconvert")
     } else {
-        let decoded = decoded(&video.source, video.file(), &name);
+        let wanted = if shared {
+            Wanted::Both
+        } else {
+            Wanted::Pictures
+        };
+        let decoded = decoded(&video.source, video.file(), &name, wanted);
         let link = if shared {
             format!("  {name}.")
         } else {
@@ -262,7 +267,7 @@ fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
             let modality = Modality::Video;
             format!("  {}.", Stream { modality, index }.source())
         }
-        (None, None) => decoded(&audio.source, audio.file(), &name),
+        (None, None) => decoded(&audio.source, audio.file(), &name, Wanted::Sound),
     };
     // Any rate is measured; other formats than the meter reads are converted.
     let head = format!("{source} ! audioconvert");
@@ -311,10 +316,36 @@ fn hops(own: &Gate, config: &Config) -> Gate {
     }
 }
 
-fn decoded(source: &str, file: Option<&Path>, name: &str) -> String {
+/// What of a clip is decoded.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Pictures,
+    Sound,
+    Both,
+}
+
+impl Wanted {
+    fn caps(self) -> &'static str {
+        match self {
+            Self::Pictures => "video/x-raw(ANY)",
+            Self::Sound => "audio/x-raw(ANY)",
+            Self::Both => "video/x-raw(ANY);audio/x-raw(ANY)",
+        }
+    }
+}
+
+/// Of a file only what is wanted is decoded: what else is in it would cost its time for nothing, and GStreamer 1.22's
+/// decodebin now and then never ends with a stream that goes nowhere. A camera's streams come one by one, and one that is
+/// not wanted would be an error.
+fn decoded(source: &str, file: Option<&Path>, name: &str, wanted: Wanted) -> String {
     let source = quote(source);
     match file {
-        Some(_) => format!("  filesrc location={source} ! decodebin name={name}"),
+        Some(_) => {
+            let caps = quote(wanted.caps());
+            format!(
+                "  filesrc location={source} ! decodebin name={name} caps={caps} expose-all-streams=false"
+            )
+        }
         None => format!("  uridecodebin name={name} uri={source}"),
     }
 }
@@ -476,7 +507,7 @@ mod tests {
         assert_has(
             &line,
             &[
-                r#"filesrc location="a b.mp4" ! decodebin name=source_video_0 ! videoconvert ! msaovideomas"#,
+                r#"filesrc location="a b.mp4" ! decodebin name=source_video_0 caps="video/x-raw(ANY)" expose-all-streams=false ! videoconvert ! msaovideomas"#,
                 r#"uridecodebin name=source_video_1 uri="rtsp://camera/1""#,
                 r#"prompt="say \"hi\" ! now""#,
                 r#"model="models/my edge" provider=cpu"#,
@@ -523,8 +554,8 @@ mod tests {
         assert_has(
             &line,
             &[
-                "source_video_0  source_video_0. ! videoconvert ! clocksync ! msaovideomas",
-                "decodebin name=source_audio_0 ! audioconvert",
+                r#"source_video_0 caps="video/x-raw(ANY);audio/x-raw(ANY)" expose-all-streams=false  source_video_0. ! videoconvert ! clocksync ! msaovideomas"#,
+                r#"decodebin name=source_audio_0 caps="audio/x-raw(ANY)" expose-all-streams=false ! audioconvert"#,
                 "  source_video_0. ! audioconvert ! clocksync ! msaoaudiomas name=mas_audio_1",
             ],
         );

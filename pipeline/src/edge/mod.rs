@@ -8,6 +8,7 @@ mod run;
 mod sources;
 mod stats;
 mod streams;
+mod whole;
 
 pub use config::{Config, check_senses};
 pub use run::{Arguments, run};

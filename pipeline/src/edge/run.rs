@@ -111,6 +111,8 @@ fn build(config: &Config, line: &str) -> Result<gst::Pipeline> {
     let pipeline = pipeline
         .downcast::<gst::Pipeline>()
         .map_err(|_| anyhow!("the line is no pipeline: {line}"))?;
+    // Not a microphone's: time would stand still when that is gone.
+    pipeline.use_clock(Some(&gst::SystemClock::obtain()));
     end_loops(config, &pipeline)?;
     Ok(pipeline)
 }
@@ -290,14 +292,18 @@ fn problem(config: &Config, message: &gst::Message) -> anyhow::Error {
 
 /// What the source reads that a message comes from; all sources if it comes from none.
 fn source_of(config: &Config, message: &gst::Message) -> String {
-    let path = message.src().map(|source| source.path_string().to_string());
-    let path = path.unwrap_or_default();
-    let within = |stream: &Stream| path.split(['/', ':']).any(|part| part == stream.source());
-    let stream = launch::streams(config).into_iter().find(within);
-    stream.map_or_else(
+    stream_of(config, message).map_or_else(
         || config.sources(),
         |stream| redacted(config.source_of(stream)),
     )
+}
+
+/// The stream whose source a message comes from.
+fn stream_of(config: &Config, message: &gst::Message) -> Option<Stream> {
+    let path = message.src().map(|source| source.path_string().to_string());
+    let path = path.unwrap_or_default();
+    let within = |stream: &Stream| path.split(['/', ':']).any(|part| part == stream.source());
+    launch::streams(config).into_iter().find(within)
 }
 
 /// An error message of the bus, naming the element and, where it is a source's, what it reads.
@@ -319,8 +325,13 @@ fn fault(config: &Config, message: &gst::Message) -> anyhow::Error {
     if cause.matches(gst::CoreError::MissingPlugin)
         || cause.matches(gst::StreamError::CodecNotFound)
     {
+        let lacks = match stream_of(config, message) {
+            Some(stream) if stream.modality == Modality::Audio => "sound",
+            Some(_) => "picture",
+            None => "picture or sound",
+        };
         return anyhow!(
-            "{}: {cause}: it has no such picture or sound, or the GStreamer plugin that decodes it is not installed",
+            "{} has no {lacks} that can be decoded, or the GStreamer plugin for it is not installed ({cause})",
             source()
         );
     }

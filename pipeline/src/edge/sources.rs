@@ -1,19 +1,19 @@
-//! The rig's cameras and recordings of sound, each of which may fail: the other streams go on. What is expected to be there
-//! again is tried again, what is a file is given up.
+//! The rig's cameras, microphones and sensors, each of which may fail: the other streams go on. What is expected to be
+//! there again is tried again, what is a file is given up.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use broker::Modality;
 use gst::prelude::*;
 
 use super::config::Config;
 use super::launch::{self, Stream};
-use super::streams::{DEVICE, redacted};
+use super::streams::redacted;
+use super::whole;
 
-/// Schemes of what sends as things happen, and is expected to be there again.
-const LIVE: [&str; 6] = ["rtsp", "rtsps", "rtmp", "srt", "rtp", "udp"];
 /// The message of a source that ended by itself.
 const ENDED: &str = "msao-source-ended";
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -21,18 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A source that went on for so long is well again.
 const WELL: Duration = Duration::from_secs(60);
 
-/// Whether `source` is something live that may come back: on the network, or a camera of this machine.
-fn is_live(source: &str) -> bool {
-    let device = source.starts_with(DEVICE);
-    let scheme = source.split_once("://").map(|(scheme, _)| scheme);
-    device || scheme.is_some_and(|scheme| LIVE.contains(&scheme))
-}
-
-/// The sources of a pipeline that may fail.
+/// The sources of a pipeline.
 pub struct Sources {
     sources: Vec<Arc<Source>>,
-    /// Streams that have no such source.
-    others: usize,
     /// The streams are to end: their ends are let through.
     ending: Arc<AtomicBool>,
 }
@@ -46,7 +37,7 @@ struct Source {
     feeds: Vec<Feed>,
     live: bool,
     /// Whether it is down, or on its way up.
-    is_down: AtomicBool,
+    is_down: Arc<AtomicBool>,
     failures: AtomicU32,
     /// Of each stream that is down, why.
     problems: Mutex<Vec<(Stream, String)>>,
@@ -71,7 +62,7 @@ impl Sources {
         let ending = Arc::new(AtomicBool::new(false));
         let streams = launch::streams(config);
         let mut sources: Vec<Arc<Source>> = Vec::new();
-        for stream in streams.iter().filter(|stream| config.may_fail(**stream)) {
+        for stream in &streams {
             // What a camera hears is read with what it sees.
             let Some(last) = pipeline.by_name(&stream.source()) else {
                 continue;
@@ -84,15 +75,21 @@ impl Sources {
             };
             let mut branch = Vec::new();
             let feeds: Vec<Feed> = (streams.iter().filter(shares))
-                .map(|stream| Feed::find(pipeline, *stream, &mut branch))
+                .map(|stream| Feed::find(pipeline, *stream, &last, &mut branch))
                 .collect::<Result<_>>()?;
-            let live = is_live(name);
-            // The pipeline does not wait for it to play.
-            last.set_property("async-handling", true);
+            let live = config.is_live(*stream);
+            if last.has_property("async-handling") {
+                // The pipeline does not wait for it to play.
+                last.set_property("async-handling", true);
+            }
+            let is_down = Arc::new(AtomicBool::new(false));
             for feed in &feeds {
-                answer_while_down(&feed.input);
+                answer_while_down(&feed.input, &is_down);
                 if live {
                     pass_on_unless_ended(&feed.input, &last, &ending);
+                } else if feed.stream.modality != Modality::Sensor {
+                    let name = format!("{} ({})", redacted(name), feed.stream.pad());
+                    whole::warn_if_not(&feed.input, name);
                 }
             }
             let opens = last.static_pad("sink").and_then(|pad| pad.peer());
@@ -103,7 +100,7 @@ impl Sources {
                 name: redacted(name),
                 feeds,
                 live,
-                is_down: AtomicBool::new(false),
+                is_down,
                 failures: AtomicU32::new(0),
                 problems: Mutex::default(),
             });
@@ -115,12 +112,7 @@ impl Sources {
             });
             sources.push(source);
         }
-        let may_fail: usize = sources.iter().map(|source| source.feeds.len()).sum();
-        Ok(Self {
-            sources,
-            others: streams.len() - may_fail,
-            ending,
-        })
+        Ok(Self { sources, ending })
     }
 
     /// From now on the streams may end; those whose source is down do.
@@ -223,7 +215,7 @@ impl Sources {
             !Arc::ptr_eq(other, source)
                 && (other.live || other.problems().len() < other.feeds.len())
         };
-        self.others > 0 || self.sources.iter().any(|other| goes_on(&other))
+        self.sources.iter().any(|other| goes_on(&other))
     }
 }
 
@@ -287,11 +279,29 @@ impl Source {
             tracing::warn!("{} is back, but cannot be linked: {error}", self.name);
         }
         for feed in self.feeds.iter().filter(|feed| feed.input.is_linked()) {
-            self.problems().retain(|(down, _)| *down != feed.stream);
+            self.is_back(feed.stream);
         }
     }
 
-    async fn restart(&self, reason: &str, ending: &AtomicBool) {
+    fn is_back(&self, stream: Stream) {
+        self.problems().retain(|(down, _)| *down != stream);
+    }
+
+    /// What stays linked while it is down is back when it brings something again.
+    fn await_back(self: &Arc<Self>) {
+        for feed in self.feeds.iter().filter(|feed| feed.input.is_linked()) {
+            let (source, stream) = (Arc::downgrade(self), feed.stream);
+            feed.input
+                .add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+                    if let Some(source) = source.upgrade() {
+                        source.is_back(stream);
+                    }
+                    gst::PadProbeReturn::Remove
+                });
+        }
+    }
+
+    async fn restart(self: &Arc<Self>, reason: &str, ending: &AtomicBool) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed);
         let pause = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(failures));
         tracing::warn!(
@@ -305,6 +315,7 @@ impl Source {
             return;
         }
         self.is_down.store(false, Ordering::Relaxed);
+        self.await_back();
         for element in self.elements.iter().rev() {
             element.set_locked_state(false);
             self.set_state(element, gst::State::Playing).await;
@@ -333,10 +344,11 @@ fn in_words(feeds: &[Feed]) -> String {
 }
 
 impl Feed {
-    /// That of `stream`; the elements from where its data go in to its meter are added to `branch`.
+    /// That of `stream`, which `source` brings; the elements from where its data go in to its meter are added to `branch`.
     fn find(
         pipeline: &gst::Pipeline,
         stream: Stream,
+        source: &gst::Element,
         branch: &mut Vec<gst::Element>,
     ) -> Result<Self> {
         let gate = pipeline.by_name(&stream.gate());
@@ -353,15 +365,14 @@ impl Feed {
             let input = element.static_pad("sink");
             branch.push(element);
             let input = input.with_context(|| format!("nothing leads to {}", stream.mas()))?;
-            match input.peer() {
-                Some(peer) => next = peer.parent_element(),
-                None => {
-                    return Ok(Self {
-                        stream,
-                        input,
-                        ends,
-                    });
-                }
+            // Pads that come with what is decoded are not there yet.
+            next = input.peer().and_then(|peer| peer.parent_element());
+            if next.is_none() || next.as_ref() == Some(source) {
+                return Ok(Self {
+                    stream,
+                    input,
+                    ends,
+                });
             }
         }
     }
@@ -398,16 +409,85 @@ fn pass_on_unless_ended(input: &gst::Pad, element: &gst::Element, ending: &Arc<A
 }
 
 /// How late a source is that is down nobody could say, and without an answer the window would wait for it for ever.
-fn answer_while_down(input: &gst::Pad) {
+fn answer_while_down(input: &gst::Pad, is_down: &Arc<AtomicBool>) {
+    let is_down = Arc::clone(is_down);
     let kind = gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PUSH;
-    input.add_probe(kind, |pad, info| {
+    input.add_probe(kind, move |pad, info| {
         let latency = info.query_mut().map(gst::QueryRef::view_mut);
+        let down = !pad.is_linked() || is_down.load(Ordering::Relaxed);
         match latency {
-            Some(gst::QueryViewMut::Latency(latency)) if !pad.is_linked() => {
+            Some(gst::QueryViewMut::Latency(latency)) if down => {
                 latency.set(true, gst::ClockTime::ZERO, gst::ClockTime::NONE);
                 gst::PadProbeReturn::Handled
             }
             _ => gst::PadProbeReturn::Ok,
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+
+    /// A microphone that goes after some buffers, as `fails` says, beside a sound that stays.
+    async fn comes_and_goes(fails: &str) {
+        gst::init().unwrap();
+        let config: Config = toml::from_str(
+            "rig = 'car'\nmodel = 'm'\n[[audio]]\nsource = 'alsa:hw:1'\n[[audio]]\nsource = 'auto'",
+        )
+        .unwrap();
+        let line = format!(
+            "audiotestsrc is-live=true ! {fails} name=source_audio_0 ! identity name=mas_audio_0 ! \
+             identity name=gate_audio_0 ! queue ! fakesink \
+             audiotestsrc is-live=true name=source_audio_1 ! identity name=mas_audio_1 ! \
+             identity name=gate_audio_1 ! queue ! fakesink name=other"
+        );
+        let pipeline = gst::parse::launch(&line).unwrap();
+        let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
+        let sources = Sources::watch(&config, &pipeline).unwrap();
+        let mut messages = pipeline.bus().unwrap().stream();
+        let input = sources.sources[0].feeds[0].input.clone();
+        let (bring, mut brought) = tokio::sync::mpsc::unbounded_channel();
+        input.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+            let _ = bring.send(());
+            gst::PadProbeReturn::Ok
+        });
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let (mut gone, mut back) = (0, 0);
+        while back < 2 {
+            let step = async {
+                tokio::select! {
+                    message = messages.next() => {
+                        let message = message.unwrap();
+                        let taken = sources.take(&message, || "it broke".into());
+                        let of_error = matches!(message.view(), gst::MessageView::Error(_));
+                        assert!(taken || !of_error, "{message:?}");
+                        gone += u32::from(taken && sources.down().len() == 1);
+                    }
+                    _ = brought.recv() => {
+                        if gone > back && sources.down().is_empty() {
+                            back += 1;
+                        }
+                    }
+                }
+            };
+            let patience = Duration::from_secs(60);
+            tokio::time::timeout(patience, step).await.unwrap();
+        }
+        let other = pipeline.by_name("other").unwrap();
+        let stats = other.property::<gst::Structure>("stats");
+        assert!(stats.get::<u64>("rendered").unwrap() > 50);
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_microphone_that_fails_again_and_again_comes_back_each_time() {
+        comes_and_goes("identity error-after=20").await;
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_comes_back_too() {
+        comes_and_goes("identity eos-after=20").await;
+    }
 }

@@ -14,6 +14,9 @@ const MOST_RATE: u32 = 100_000;
 /// How the path of a camera of this machine begins.
 pub const DEVICE: &str = "/dev/video";
 
+/// Schemes of what sends as things happen, and is expected to be there again.
+const LIVE: [&str; 6] = ["rtsp", "rtsps", "rtmp", "srt", "rtp", "udp"];
+
 /// How fast a file is played.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -95,6 +98,11 @@ impl Video {
         file(&self.source).filter(|_| !self.is_device())
     }
 
+    /// Whether the source may come back when it is gone: a camera of this machine, or on the network.
+    pub fn is_live(&self) -> bool {
+        self.is_device() || is_live_uri(&self.source)
+    }
+
     /// Whether the source is a camera of this machine.
     pub fn is_device(&self) -> bool {
         self.source.starts_with(DEVICE)
@@ -109,6 +117,11 @@ impl Audio {
     /// The file, if the source is one.
     pub fn file(&self) -> Option<&Path> {
         file(&self.source).filter(|_| self.microphone().is_none())
+    }
+
+    /// Whether the source may come back when it is gone: a microphone, of this machine or on the network.
+    pub fn is_live(&self) -> bool {
+        self.microphone().is_some() || is_live_uri(&self.source)
     }
 
     /// The microphone, if the source is one.
@@ -148,7 +161,6 @@ impl Sensor {
 
     pub(super) fn check(&self, name: &str, faults: &mut Faults) {
         let key = |key: &str| format!("{name}.{key}");
-        faults.take(key("source"), readable("recording", self.file()));
         faults.range(key("rate"), self.rate, 1..=MOST_RATE, "");
         if let Some(subject) = self.subject() {
             let source = &self.source;
@@ -189,6 +201,11 @@ pub fn redacted(source: &str) -> String {
         Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
         None => source.to_owned(),
     }
+}
+
+fn is_live_uri(source: &str) -> bool {
+    let scheme = source.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| LIVE.contains(&scheme))
 }
 
 fn file(source: &str) -> Option<&Path> {

@@ -30,5 +30,6 @@ mod record;
 mod rig;
 mod rtsp;
 mod server;
+mod streams;
 mod traces;
 mod workers;

@@ -1,0 +1,197 @@
+//! Microphones, sensors and clips that are not there, break off, or lack what is asked of them. Cameras are in `cameras.rs`.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use broker::connect::AtStart;
+use broker::status::{self, AnyStatus};
+use broker::test_server::TestServer;
+use broker::{ConnectConfig, Connection};
+use futures::StreamExt;
+
+use crate::common::{Killed, media, models, msao, root, texts};
+
+/// A microphone of a PulseAudio that has none of this name, if it runs at all.
+const MICROPHONE: &str = "pulse:nowhere";
+
+/// A configuration of these streams, as fast as they go.
+fn config(folder: &Path, url: &str, streams: &str) -> std::path::PathBuf {
+    let path = folder.join("edge.toml");
+    let text = format!(
+        "rig = 'car'\nmodel = '{}'\nnats = {{ url = '{url}' }}\n{streams}",
+        models().0.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// The edge, run to its end.
+fn run(folder: &Path, streams: &str) -> Output {
+    let server = TestServer::start();
+    let config = config(folder, &server.url(), streams);
+    let mut edge = msao(folder);
+    edge.args(["edge", "--config"]).arg(config);
+    edge.output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn microphones_and_sensors_that_fail_leave_the_camera_going_and_are_named() {
+    let server = TestServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (no_sound, no_ride, broken) = (path("no.wav"), path("no.csv"), path("broken.csv"));
+    let ride = std::fs::read_to_string(root().join("testdata/imu.csv")).unwrap();
+    let mut lines: Vec<&str> = ride.lines().take(300).collect();
+    lines.push("3.5,what is this,,,,,,");
+    std::fs::write(&broken, lines.join("\n")).unwrap();
+    let failing = [MICROPHONE, &no_sound, &no_ride, &broken];
+    let streams = format!(
+        "video = [{{ source = '{}' }}]\naudio = [{{ source = '{MICROPHONE}' }}, {{ source = '{no_sound}' }}]\n\
+         sensor = [{{ source = '{no_ride}' }}, {{ source = '{broken}' }}]",
+        media("vtest.avi").display()
+    );
+    let config = config(folder.path(), &server.url(), &streams);
+    let connect = ConnectConfig {
+        url: server.url(),
+        ..ConnectConfig::default()
+    };
+    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+    let mut statuses = status::subscribe(&connection).await.unwrap();
+    let log = folder.path().join("log");
+    let mut edge = msao(folder.path());
+    edge.args(["edge", "--config"]).arg(&config);
+    edge.stdout(Stdio::null())
+        .stderr(File::create(&log).unwrap());
+    let mut edge = Killed(edge.spawn().unwrap());
+    let said = || std::fs::read_to_string(&log).unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(180);
+    let mut all_down = None;
+    loop {
+        assert!(Instant::now() < deadline, "{}", said());
+        let status = tokio::time::timeout(Duration::from_secs(60), statuses.next()).await;
+        let status = status.unwrap_or_else(|_| panic!("{}", said()));
+        let AnyStatus::Edge(status) = status.unwrap().unwrap() else {
+            continue;
+        };
+        let camera = &status.streams[0];
+        assert_eq!(camera.problem, None);
+        for (stream, source) in status.streams[1..].iter().zip(failing) {
+            assert_eq!(stream.source, source);
+        }
+        let before = *all_down.get_or_insert((status.windows, camera.measured));
+        if status.streams[1..].iter().any(|s| s.problem.is_none()) {
+            all_down = None;
+        } else if status.windows >= before.0 + 3 && camera.measured >= before.1 + 20 {
+            // What was broken in its middle was measured up to there.
+            assert!(status.streams[4].measured >= 4, "{:?}", status.streams);
+            break;
+        }
+    }
+    let pid = edge.0.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+    assert!(edge.0.wait().unwrap().success(), "{}", said());
+    let log = said();
+    let told = |source: &str, words: &[&str]| {
+        let all = |line: &&str| line.contains(source) && words.iter().all(|w| line.contains(w));
+        assert!(log.lines().any(|line| all(&line)), "{source}: {log}");
+    };
+    told(MICROPHONE, &["(audio_0)", "tried again in 1 s"]);
+    told(MICROPHONE, &["(audio_0)", "tried again in 2 s"]);
+    told(&no_sound, &["ERROR", "(audio_1)", "start the edge again"]);
+    told(&no_ride, &["ERROR", "(sensor_0)", "start the edge again"]);
+    let words = ["ERROR", "(sensor_1)", "line 301", "start the edge again"];
+    told(&broken, &words);
+}
+
+#[test]
+fn alone_a_recording_that_breaks_off_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.csv");
+    let ride = std::fs::read_to_string(root().join("testdata/imu.csv")).unwrap();
+    let mut lines: Vec<&str> = ride.lines().take(300).collect();
+    lines.push("3.5,x,,,,,,");
+    std::fs::write(&broken, lines.join("\n")).unwrap();
+    let streams = format!(
+        "sensor = [{{ source = '{}', pace = 'fast' }}]",
+        broken.display()
+    );
+    let (out, err) = texts(&run(folder.path(), &streams));
+    let last = err.lines().last().unwrap_or_default();
+    assert!(last.contains("line 301"), "{out}\n{err}");
+}
+
+/// A clip of some seconds of a picture, of sound, or both.
+fn clip(folder: &Path, name: &str, streams: &str) -> String {
+    let path = folder.join(name).display().to_string();
+    let mut made = Command::new("sh");
+    made.args([
+        "-c",
+        &format!("gst-launch-1.0 -q {streams} matroskamux name=mux ! filesink location={path}"),
+    ]);
+    assert!(made.status().unwrap().success());
+    path
+}
+
+const PICTURES: &str =
+    "videotestsrc num-buffers=30 ! video/x-raw,width=160,height=120,framerate=10/1 ! vp8enc ! mux.";
+const SOUND: &str = "audiotestsrc num-buffers=130 ! vorbisenc ! mux.";
+
+#[test]
+fn of_a_clip_only_what_is_asked_of_it_is_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = clip(folder.path(), "both.mkv", &format!("{PICTURES} {SOUND}"));
+    for modality in ["video", "audio"] {
+        let output = run(
+            folder.path(),
+            &format!("{modality} = [{{ source = '{both}', pace = 'fast' }}]"),
+        );
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{modality}: {out}\n{err}");
+    }
+}
+
+#[test]
+fn a_clip_without_what_is_asked_of_it_is_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pictures, sound) = (
+        clip(folder.path(), "pictures.mkv", PICTURES),
+        clip(folder.path(), "sound.mkv", SOUND),
+    );
+    for (modality, source, lacks) in [
+        ("audio", &pictures, "has no sound"),
+        ("video", &sound, "has no picture"),
+    ] {
+        let output = run(
+            folder.path(),
+            &format!("{modality} = [{{ source = '{source}', pace = 'fast' }}]"),
+        );
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
+        let last = err.lines().last().unwrap_or_default();
+        assert!(last.contains(source) && last.contains(lacks), "{err}");
+    }
+}
+
+#[test]
+fn a_clip_that_breaks_off_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = PICTURES.replace("=30", "=60");
+    let whole = clip(folder.path(), "whole.mkv", &long);
+    let bytes = std::fs::read(&whole).unwrap();
+    let cut = folder.path().join("cut.mkv");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let streams = |source: &str| format!("video = [{{ source = '{source}', pace = 'fast' }}]");
+    let (_, err) = texts(&run(folder.path(), &streams(&whole)));
+    assert!(!err.contains("WARN"), "{err}");
+    let cut = cut.display().to_string();
+    let (_, err) = texts(&run(folder.path(), &streams(&cut)));
+    let told = err.lines().find(|line| line.contains("WARN"));
+    let told = told.unwrap_or_else(|| panic!("{err}"));
+    assert!(
+        told.contains(&format!("{cut} (video_0) ended at")) && told.contains("of 6.0 s"),
+        "{err}"
+    );
+}
