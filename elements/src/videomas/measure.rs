@@ -20,6 +20,8 @@ const BLACK: f32 = 20.0;
 const SIDE: usize = 7;
 /// T0 sees something at a position if its evidence is at least this.
 const EVIDENCE: f32 = 0.5;
+/// Of frames that a gate drops in any case T0 looks at one in so long.
+const GLANCE: gst::ClockTime = gst::ClockTime::from_mseconds(60);
 /// A picture is frozen if every block's mean stays exactly the same for this long.
 const FROZEN: gst::ClockTime = gst::ClockTime::from_seconds(5);
 
@@ -66,6 +68,7 @@ pub(super) struct State {
     pub info: Option<gst_video::VideoInfo>,
     luma: Vec<u8>,
     frame: u64,
+    seen: Option<Seen>,
     probed: Option<Probed>,
     still: Option<Still>,
     pace: Pace,
@@ -73,6 +76,13 @@ pub(super) struct State {
     /// Makes the probe as slow as a test needs it.
     #[cfg(test)]
     pub slow: Duration,
+}
+
+/// The last frame that T0 looked at.
+struct Seen {
+    running: Option<gst::ClockTime>,
+    score: f32,
+    flags: Vec<&'static str>,
 }
 
 /// The last frame that the probe ran on.
@@ -106,7 +116,7 @@ pub(super) struct Stats {
     /// Frames that were not probed because they came too late, and because of the budget.
     pub late: u64,
     pub over_budget: u64,
-    /// Frames that changed and were not probed because a gate downstream drops them in any case.
+    /// Frames that changed, or were not looked at, and were not probed because a gate downstream drops them in any case.
     pub too_soon: u64,
     /// How far the budget has made it back off.
     pub step: u32,
@@ -151,6 +161,7 @@ impl State {
             info: None,
             luma: Vec::new(),
             frame: 0,
+            seen: None,
             probed: None,
             still: None,
             pace: Pace::default(),
@@ -177,6 +188,7 @@ impl State {
 
     /// What comes next does not follow what came before.
     pub fn restart(&mut self) {
+        self.seen = None;
         self.probed = None;
         self.still = None;
     }
@@ -192,6 +204,10 @@ impl State {
         stats: &Mutex<Stats>,
     ) -> Result<Measured, Failure> {
         let arrived = Instant::now();
+        if shut && self.is_soon(running) {
+            lock(stats).too_soon += 1;
+            return self.measured(arrived, false, settings, stats);
+        }
         let info = self
             .info
             .as_ref()
@@ -255,21 +271,47 @@ impl State {
                 measurement: Arc::new(measurement),
             });
         }
-        let Some(probed) = &mut self.probed else {
+        self.seen = Some(Seen {
+            running,
+            score: look.score,
+            flags,
+        });
+        self.measured(arrived, ask, settings, stats)
+    }
+
+    /// Whether a frame comes so soon after one that was looked at that it may be passed over.
+    fn is_soon(&self, running: Option<gst::ClockTime>) -> bool {
+        let then = self.seen.as_ref().and_then(|seen| seen.running);
+        let since = running
+            .zip(then)
+            .and_then(|(now, then)| now.checked_sub(then));
+        self.probed.is_some() && since.is_some_and(|since| since < GLANCE)
+    }
+
+    /// The measurement of a frame that `arrived` then, by what was seen and probed last, this frame included.
+    fn measured(
+        &mut self,
+        arrived: Instant,
+        probed_now: bool,
+        settings: &Settings,
+        stats: &Mutex<Stats>,
+    ) -> Result<Measured, Failure> {
+        let (Some(seen), Some(probed)) = (&self.seen, &mut self.probed) else {
             return Err(Unreadable::Format(gst_video::VideoFormat::Unknown).into());
         };
-        if !ask {
+        if !probed_now {
             let again = lock(&self.meter).carry(&probed.measurement);
             probed.measurement = Arc::new(again);
         }
+        let mut flags = seen.flags.clone();
         if probed.measurement.has_non_finite() {
             flags.push("non-finite");
         }
         let mas = Measured {
             modality: broker::Modality::Video,
             frame: self.frame,
-            t0: look.score,
-            probed: ask,
+            t0: seen.score,
+            probed: probed_now,
             measurement: Arc::clone(&probed.measurement),
             features: Features::Frame(Arc::clone(&probed.features)),
             encoder: Arc::clone(&self.encoder),
@@ -281,7 +323,7 @@ impl State {
         self.frame += 1;
         let (now, took) = (self.started.elapsed(), arrived.elapsed());
         let budget = (!settings.budget.is_zero()).then_some(settings.budget);
-        if self.pace.note(now, took, ask, budget) {
+        if self.pace.note(now, took, probed_now, budget) {
             lock(stats).step = self.pace.step();
             gst::info!(
                 super::imp::CAT,
