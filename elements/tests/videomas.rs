@@ -291,9 +291,13 @@ fn the_first_frame_after_a_flush_is_probed_and_what_was_sent_stays_sent() {
 
 /// Times in ms of the frames that a gate keeps behind the element, and how many of 90 were probed and too soon.
 fn kept(heed: bool, gate: &str) -> (Vec<u64>, u64, u64) {
+    kept_of("ball", heed, gate)
+}
+
+fn kept_of(pattern: &str, heed: bool, gate: &str) -> (Vec<u64>, u64, u64) {
     init();
     let line = format!(
-        "videotestsrc num-buffers=90 pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
+        "videotestsrc num-buffers=90 pattern={pattern} ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! \
          msaovideomas name=mas heed-gate={heed} ! msaogate {gate} mark-sent=true ! appsink name=sink sync=false"
     );
     let pipeline = gst::parse::launch(&line).unwrap();
@@ -326,4 +330,15 @@ fn frames_that_a_gate_drops_in_any_case_are_not_probed_and_those_it_keeps_are_th
         let (_, probed, too_soon) = kept(true, gate);
         assert!(probed > 80 && too_soon == 0, "{gate}: {probed} {too_soon}");
     }
+}
+
+#[test]
+fn of_frames_that_a_gate_drops_in_any_case_every_other_one_is_not_even_looked_at() {
+    let gate = "min-interval=250000000 max-gap=0";
+    // Nothing changes, so that only those count that are not looked at: after the first, which is kept, those at 33, 100,
+    // 167 and 233 ms.
+    let (times, _, too_soon) = kept_of("solid-color", true, gate);
+    assert_eq!((times, too_soon), (vec![0], 4));
+    let (times, _, too_soon) = kept_of("solid-color", false, gate);
+    assert_eq!((times, too_soon), (vec![0], 0));
 }

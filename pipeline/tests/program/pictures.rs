@@ -7,7 +7,9 @@ use broker::connect::AtStart;
 use broker::test_server::{TestServer, reached};
 use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
 use broker::{captions, preview};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use offload::Action;
+use offload::planner::Decision;
 
 use crate::common::{Killed, media, models, msao, texts};
 
@@ -105,4 +107,90 @@ async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
         !last.text.is_empty() && last.model.contains("cloud"),
         "{last:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_planner_on_keyframes_are_priced_and_only_those_of_windows_that_are_sent_leave() {
+    let server = TestServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (model, full) = models();
+    let (edge, cloud) = (
+        folder.path().join("edge.toml"),
+        folder.path().join("cloud.toml"),
+    );
+    let (model, url) = (model.display(), server.url());
+    // Any risk is allowed, so that windows are kept but for those that are to be learnt from: about half.
+    let text = format!(
+        "rig = 'car'
+        model = '{model}'
+        payload = 'keyframes'
+        video = [{{ source = '{}', pace = 'fast' }}]
+        offload = {{ target_risk = 1.0, audit = 0.5 }}
+        nats = {{ url = '{url}' }}",
+        media("bikes.mp4").display()
+    );
+    std::fs::write(&edge, text).unwrap();
+    let text = format!(
+        "model = '{}'\nencoders = '{model}'\nnats = {{ url = '{url}' }}",
+        full.display()
+    );
+    std::fs::write(&cloud, text).unwrap();
+    let config = ConnectConfig {
+        url: server.url(),
+        ..ConnectConfig::default()
+    };
+    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let mut all = connection.client().subscribe("msao.v1.>").await.unwrap();
+    reached(&connection).await;
+    let mut worker = msao(folder.path());
+    worker.args(["cloud", "--config"]).arg(&cloud);
+    let _worker = Killed(worker.stdout(Stdio::null()).spawn().unwrap());
+    let heard = async {
+        while let Some(message) = all.next().await {
+            if message.subject.starts_with("msao.v1.status.cloud.") {
+                return;
+            }
+        }
+    };
+    let patience = Duration::from_secs(60);
+    tokio::time::timeout(patience, heard).await.unwrap();
+    let output = msao(folder.path())
+        .args(["edge", "--config"])
+        .arg(&edge)
+        .output()
+        .unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{out}\n{err}");
+    reached(&connection).await;
+
+    let (mut sent, mut drafted, mut kept) = (0, 0, 0);
+    while let Some(Some(message)) = all.next().now_or_never() {
+        match message.subject.split('.').nth(2).unwrap() {
+            "features" => {
+                sent += 1;
+                let window = FeatureWindow::decode(&message.payload).unwrap();
+                assert!(matches!(window.decision, Action::Verify | Action::Offload));
+                assert!(window.tokens.is_empty(), "{:?}", window.id);
+                let picture = window.keyframe.as_ref().unwrap();
+                let plan: Decision = serde_json::from_str(window.plan.as_ref().unwrap()).unwrap();
+                assert_eq!(plan.action, window.decision);
+                // All that is sent, but for what differs by the decision that is written into it.
+                let priced = plan.inputs.window.fixed_bytes as usize;
+                let length = message.payload.len();
+                assert!(priced > picture.len(), "{priced}, {}", picture.len());
+                assert!(priced.abs_diff(length) < 6_000, "{priced}, {length}");
+            }
+            "captions" => {
+                let caption: broker::Caption = serde_json::from_slice(&message.payload).unwrap();
+                if caption.status == CaptionStatus::Draft {
+                    drafted += 1;
+                    kept += u32::from(caption.is_final);
+                }
+            }
+            "status" => {}
+            other => panic!("{other}"),
+        }
+    }
+    assert!(sent >= 2 && kept >= 2, "{sent} {kept}: {err}");
+    assert_eq!(sent + kept, drafted);
 }
