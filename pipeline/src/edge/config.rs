@@ -342,13 +342,7 @@ impl Config {
             ),
         );
         if let Some(tensorrt) = &self.tensorrt {
-            let provider = self.provider;
-            faults.ensure(
-                matches!(provider, Provider::Auto | Provider::TensorRt),
-                "tensorrt",
-                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
-            );
-            faults.take("tensorrt", tensorrt.check());
+            faults.take("tensorrt", tensorrt.check(self.provider));
         }
         let prompt = self.prompt.as_ref().map_or(0, String::len);
         faults.ensure(
