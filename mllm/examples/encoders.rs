@@ -123,11 +123,9 @@ fn main() -> Result<()> {
             );
         }
         // All sizes up to the largest, in turn and out of order.
-        let mut slowest = Duration::ZERO;
         let (begun, mut runs, mut frames) = (Instant::now(), 0, 0);
         while begun.elapsed() < Duration::from_secs_f64(2.0 * arguments.seconds) {
             let batch = 1 + runs * 7 % most.min(16);
-            let one = Instant::now();
             run(
                 session,
                 input,
@@ -135,19 +133,14 @@ fn main() -> Result<()> {
                 &values[..batch * size(shape)],
                 output,
             )?;
-            // Each size comes for the first time in the first rounds.
-            if runs >= 2 * most.min(16) {
-                slowest = slowest.max(one.elapsed());
-            }
             (runs, frames) = (runs + 1, frames + batch);
         }
         let took = begun.elapsed().as_secs_f64();
         println!(
-            "{half} sizes 1 to {} in turn: {:.2} ms a run, {:.0} frames/s, slowest after two rounds {:.2} ms",
+            "{half} sizes 1 to {} in turn: {:.2} ms a run, {:.0} frames/s",
             most.min(16),
             1e3 * took / runs as f64,
-            frames as f64 / took,
-            1e3 * slowest.as_secs_f64()
+            frames as f64 / took
         );
     }
     Ok(())
