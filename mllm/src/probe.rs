@@ -61,7 +61,8 @@ impl Probe {
     }
 
     /// Loads the probe in `folder`, or takes part in one that this process loaded with all the same settings and still
-    /// has: frames of several are then run together, up to `batching.most` of them. One that is the only one waits for
+    /// has: frames of several are then run together, up to `batching.most` of them; on a GPU, which stalls when a batch has
+    /// another size than the last, black ones make up the rest. One that is the only one waits for
     /// nobody, and nobody waits for another for longer than `batching.wait`.
     ///
     /// # Errors
