@@ -4,6 +4,7 @@ use async_nats::HeaderMap;
 
 use crate::{
     consumer::Delivery,
+    features::compression,
     headers::{self, TraceParent},
     message::{Kind, Message, MessageId, headers_len},
     subjects,
@@ -54,6 +55,9 @@ pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Mes
     );
     letter.insert(headers::DELIVERIES, delivery.delivered.to_string());
     let mut payload = delivery.payload.clone();
+    if compression::is_compressed(&payload) {
+        letter.insert(headers::CONTENT_ENCODING, compression::ENCODING);
+    }
     let room = max_bytes.saturating_sub(headers_len(&letter) + headers::CUT_FROM.len() + 24);
     if payload.len() > room {
         letter.insert(headers::CUT_FROM, payload.len().to_string());

@@ -17,6 +17,8 @@ use crate::{
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// Media type of the payload.
 pub const CONTENT_TYPE: &str = "Content-Type";
+/// How the payload is compressed: `zstd`, or not at all without it.
+pub const CONTENT_ENCODING: &str = "Content-Encoding";
 /// W3C trace context: one trace a window, from the edge to the last caption.
 pub const TRACEPARENT: &str = "traceparent";
 /// CloudEvents: when it was made.

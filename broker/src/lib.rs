@@ -44,7 +44,9 @@ pub use caption::{Caption, CaptionStatus, LatencyMs};
 pub use connect::{ConnectConfig, Connection};
 pub use deliver::Observer;
 pub use faults::{Fault, Faults};
-pub use features::{DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token};
+pub use features::{
+    Compression, DraftReport, FeatureWindow, Modality, ModalityReport, Stream, Token,
+};
 pub use identity::{Rig, WindowId};
 pub use message::{Message, MessageId};
 pub use preview::Preview;

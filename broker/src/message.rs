@@ -8,7 +8,7 @@ use tracing::Span;
 
 use crate::{
     caption::{Caption, InvalidCaption},
-    features::{FeatureWindow, utc},
+    features::{FeatureWindow, compression, utc},
     headers::{self, TraceParent},
     identity::{InvalidWindowId, WindowId, excerpt},
     subjects,
@@ -114,7 +114,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// A window's features. `payload` is what [`FeatureWindow::encode`] gave for `window`.
+    /// A window's features. `payload` is what [`FeatureWindow::encode`] gave for `window`, [packed](crate::Compression)
+    /// or not.
     pub fn features(window: &FeatureWindow, payload: impl Into<Bytes>, trace: TraceParent) -> Self {
         Self::features_again(window, payload, trace, 0)
     }
@@ -132,7 +133,11 @@ impl Message {
             revision: replays,
         };
         let time = utc(window.closed_utc_ns);
+        let payload = payload.into();
         let mut headers = headers::stored(&id, FeatureWindow::CONTENT_TYPE, time, trace);
+        if compression::is_compressed(&payload) {
+            headers.insert(headers::CONTENT_ENCODING, compression::ENCODING);
+        }
         let mas = window
             .modalities
             .iter()
@@ -142,7 +147,7 @@ impl Message {
             id: id.to_string(),
             subject: subjects::features(&window.id.rig),
             headers,
-            payload: payload.into(),
+            payload,
             span: Span::none(),
             is_caption: false,
         }

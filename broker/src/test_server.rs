@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::connect::{Connection, Secret};
@@ -106,6 +107,22 @@ impl TestServer {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// Stops it as `kill -STOP` does: connections stay, and nobody answers.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = (self.child.as_ref()).unwrap_or_else(|| panic!("nats-server was killed"));
+        kill_process(Pid::from_child(child), signal)
+            .unwrap_or_else(|error| panic!("nats-server cannot be signalled: {error}"));
     }
 
     /// Kills it, and starts it again on the same port with the same data.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use broker::{
-    Caption, LatencyMs, Message, StreamsConfig, caption::Verdict, deliver::Deliverer,
+    Caption, Compression, LatencyMs, Message, StreamsConfig, caption::Verdict, deliver::Deliverer,
     headers::TraceParent, test_server::TestServer,
 };
 
@@ -30,7 +30,7 @@ async fn it_prints_captions_and_reads_features() {
     let server = TestServer::start();
     let mut child = Command::new(root.join(".cache/python-venv/bin/python"))
         .arg(root.join("examples/python/subscribe.py"))
-        .args(["--url", &server.url(), "--rig", "car-7", "--count", "6"])
+        .args(["--url", &server.url(), "--rig", "car-7", "--count", "7"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -52,10 +52,13 @@ async fn it_prints_captions_and_reads_features() {
     };
     let corrected = Caption::verified(&window, verdict, LatencyMs::default());
     let caption = |caption| Message::caption(caption, TraceParent::generate()).unwrap();
+    let next = common::window(4);
+    let packed = Compression::Zstd.pack(next.encode().unwrap());
     let messages = [
         caption(&draft),
         common::message(&window),
         caption(&corrected),
+        Message::features(&next, packed, TraceParent::generate()),
     ];
     for message in &messages {
         deliverer.deliver(message).await.unwrap();
@@ -112,15 +115,18 @@ async fn it_prints_captions_and_reads_features() {
     let (unreadable, features): (Vec<_>, Vec<_>) = rest
         .into_iter()
         .partition(|line| line.starts_with("unreadable"));
-    assert_eq!(
-        features,
-        [
-            &format!("features   {id}  4 tokens x 64 channels, verify"),
-            "           video/front  MAS 0.8700",
-            "           audio/mic  MAS 1.0000",
-            &format!("           values from {low:.4} to {high:.4}, mean {mean:.4}"),
-        ]
-    );
+    let expected: Vec<String> = [id, &next.id]
+        .into_iter()
+        .flat_map(|id| {
+            [
+                format!("features   {id}  4 tokens x 64 channels, verify"),
+                "           video/front  MAS 0.8700".to_owned(),
+                "           audio/mic  MAS 1.0000".to_owned(),
+                format!("           values from {low:.4} to {high:.4}, mean {mean:.4}"),
+            ]
+        })
+        .collect();
+    assert_eq!(features, expected.iter().collect::<Vec<_>>());
     assert_eq!(unreadable.len(), 2, "{printed:?}");
     assert!(
         unreadable.iter().any(|line| line.contains("caption/2.1")),

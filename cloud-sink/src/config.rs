@@ -218,13 +218,7 @@ impl Config {
             chat.check(&mut faults);
         }
         if let Some(tensorrt) = &self.tensorrt {
-            let provider = self.provider;
-            faults.ensure(
-                matches!(provider, Provider::Auto | Provider::TensorRt),
-                "tensorrt",
-                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
-            );
-            faults.take("tensorrt", tensorrt.check());
+            faults.take("tensorrt", tensorrt.check(self.provider));
         }
         faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
         faults.range("batch.max", Some(self.batch.max), 1..=64, "");

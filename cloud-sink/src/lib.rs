@@ -13,10 +13,13 @@ mod keyframe;
 mod looking;
 mod model;
 mod observer;
+mod prompt;
 mod run;
 mod service;
 mod telemetry;
 mod thread;
+#[doc(hidden)]
+pub mod tls;
 mod turns;
 mod verifier;
 
@@ -30,4 +33,4 @@ pub use model::FullModel;
 pub use observer::Observer;
 pub use run::{Summary, run, run_observed, run_with};
 pub use telemetry::{MetricsSection, OtlpSection};
-pub use verifier::{Fault, Verifier};
+pub use verifier::{Fault, Judged, Verifier};

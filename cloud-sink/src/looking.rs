@@ -10,12 +10,10 @@ use mllm::{
 };
 use serde::Deserialize;
 
-use crate::{Config, Error, Fault, Verifier, keyframe::picture};
+use crate::{Config, Error, Fault, Verifier, keyframe::picture, prompt};
 
 /// Most tokens of an answer.
 const MOST_TOKENS: usize = 4096;
-/// Where the window's prompt stands in [`ChatSection::prompt`].
-const PROMPT: &str = "{prompt}";
 
 /// How a model of pictures and text is run and asked.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -34,9 +32,7 @@ impl Default for ChatSection {
         Self {
             variant: Variant::default(),
             max_tokens: 64,
-            prompt:
-                "Look at the picture and do what is asked, in one short sentence.\nAsked: {prompt}"
-                    .to_owned(),
+            prompt: prompt::DEFAULT.to_owned(),
         }
     }
 }
@@ -45,11 +41,7 @@ impl ChatSection {
     pub(crate) fn check(&self, faults: &mut Faults) {
         let tokens = Some(self.max_tokens);
         faults.range("chat.max_tokens", tokens, 1..=MOST_TOKENS, "");
-        faults.ensure(
-            self.prompt.contains(PROMPT),
-            "chat.prompt",
-            format!("chat.prompt lacks {PROMPT}, the window's prompt"),
-        );
+        prompt::check("chat.prompt", &self.prompt, faults);
     }
 }
 
@@ -113,7 +105,7 @@ impl LookingModel {
         };
         Ok(Some(Shown {
             picture: picture(jpeg).map_err(Fault::Hopeless)?,
-            prompt: self.chat.prompt.replace(PROMPT, &window.prompt),
+            prompt: prompt::asked(&self.chat.prompt, &window.prompt),
             draft: (window.draft.as_ref()).and_then(|draft| self.draft(draft)),
         }))
     }

@@ -220,6 +220,11 @@ impl Worker<'_> {
             }
             Ok((_, Err(Fault::Hopeless(reason)))) => return Outcome::Dead(reason),
             Ok((_, Err(Fault::Passing(reason)))) => return Outcome::Retry(reason),
+            Ok((_, Err(Fault::Stopping(reason)))) => {
+                lock(&self.broken).get_or_insert(Error::Server(reason.clone()));
+                self.stop.notify_one();
+                return Outcome::Retry(reason);
+            }
             Err(error) => {
                 let outcome = Outcome::Retry(error.to_string());
                 lock(&self.broken).get_or_insert(error);

@@ -9,13 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use broker::{FeatureWindow, caption::Verdict};
+use broker::FeatureWindow;
 use tokio::sync::oneshot;
 
-use crate::{Counters, Error, Fault, Verifier};
-
-/// A window and the verdict on it.
-type Answer = (FeatureWindow, Result<Option<Verdict>, Fault>);
+use crate::{Counters, Error, Judged, Verifier};
 
 /// Which windows are verified together.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +27,7 @@ struct Request {
     window: FeatureWindow,
     /// Whether more windows were on their way when this one came.
     more: bool,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Judged>,
 }
 
 /// A handle to a verifier on its thread. The thread ends with the handle.
@@ -72,14 +69,15 @@ impl Judge {
             }
             while let Some(batch) = next(&inbox, batching) {
                 left.fetch_sub(batch.len(), Ordering::Relaxed);
-                let (windows, answers): (Vec<_>, Vec<_>) = (batch.into_iter())
-                    .map(|request| (request.window, request.answer))
+                let (windows, mut answers): (Vec<_>, Vec<_>) = (batch.into_iter())
+                    .map(|request| (request.window, Some(request.answer)))
                     .unzip();
-                let verdicts = verifier.verify_all(&windows);
-                for (answer, judged) in answers.into_iter().zip(windows.into_iter().zip(verdicts)) {
-                    // Whoever asked may have been stopped meanwhile.
-                    let _ = answer.send(judged);
-                }
+                verifier.verify_each(windows, &mut |index, judged| {
+                    if let Some(answer) = answers.get_mut(index).and_then(Option::take) {
+                        // Whoever asked may have been stopped meanwhile.
+                        let _ = answer.send(judged);
+                    }
+                });
             }
         };
         std::thread::Builder::new()
@@ -107,7 +105,7 @@ impl Judge {
     ///
     /// # Errors
     /// The thread is gone.
-    pub async fn judge(&self, window: FeatureWindow, more: bool) -> Result<Answer, Error> {
+    pub async fn judge(&self, window: FeatureWindow, more: bool) -> Result<Judged, Error> {
         let ended = || Error::Thread {
             model: self.model.clone(),
             what: "panicked".to_owned(),

@@ -13,14 +13,19 @@ pub enum Fault {
     Hopeless(String),
     /// It may be another time.
     Passing(String),
+    /// No window will be judged before somebody mends this: the worker stops.
+    Stopping(String),
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Hopeless(reason) | Self::Passing(reason)) = self;
+        let (Self::Hopeless(reason) | Self::Passing(reason) | Self::Stopping(reason)) = self;
         f.write_str(reason)
     }
 }
+
+/// A window and the verdict on it.
+pub type Judged = (FeatureWindow, Result<Option<Verdict>, Fault>);
 
 /// Judges windows, on a thread of its own.
 pub trait Verifier: Send + 'static {
@@ -45,5 +50,13 @@ pub trait Verifier: Send + 'static {
     /// The verdict on each of several windows; a model that gains by it judges them together.
     fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
         windows.iter().map(|window| self.verify(window)).collect()
+    }
+
+    /// The same, each by its index as soon as it is there, but those of a rig in their order. By default all at the end.
+    fn verify_each(&mut self, windows: Vec<FeatureWindow>, tell: &mut dyn FnMut(usize, Judged)) {
+        let verdicts = self.verify_all(&windows);
+        for (index, judged) in windows.into_iter().zip(verdicts).enumerate() {
+            tell(index, judged);
+        }
     }
 }

@@ -50,21 +50,27 @@ fn the_tables_of_the_file_are_the_defaults() {
         url,
         model,
         api_key,
+        tls_ca,
         ..
     } = tables.server.clone();
-    assert!(api_key.is_some());
+    assert!(api_key.is_some() && tls_ca.is_some());
     let defaults = ServerSection {
         url,
         model,
         api_key,
+        tls_ca,
         ..ServerSection::default()
     };
     assert_eq!(tables.server, defaults);
-    tables.tensorrt.check().unwrap();
+    tables.tensorrt.check(mllm::Provider::Auto).unwrap();
     assert!(!tables.tensorrt.fp16 && tables.tensorrt.shapes.is_empty());
     let config = Config {
         model: None,
-        server: Some(tables.server),
+        // The file is on no test machine.
+        server: Some(ServerSection {
+            tls_ca: None,
+            ..tables.server
+        }),
         ..Config::new("")
     };
     config.check().unwrap();

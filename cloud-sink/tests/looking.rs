@@ -62,7 +62,7 @@ fn own_answer(model: &str, jpeg: &[u8]) -> String {
     let mut model = ChatModel::load(&folder, Variant::Fp32, Provider::Cpu).unwrap();
     let picture = picture(jpeg).unwrap();
     let frame = Frame::rgb(picture.width(), picture.height(), picture.as_raw()).unwrap();
-    let caption = model.answer(&[frame], "what is on the road? describe", 10);
+    let caption = model.answer(&[frame], "what is on the road? describe the picture", 10);
     caption.unwrap().text
 }
 

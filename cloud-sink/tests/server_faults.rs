@@ -5,13 +5,16 @@ mod common;
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Barrier, Mutex, OnceLock},
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Barrier, Mutex, OnceLock, mpsc},
     time::{Duration, Instant},
 };
 
-use broker::{caption::Verdict, status::ServerUse};
-use cloud_sink::{ChatModel, Error, Fault, Price, ServerSection, Verifier};
+use broker::{FeatureWindow, caption::Verdict, status::ServerUse};
+use cloud_sink::{ChatModel, Error, Fault, Judged, Price, ServerSection, Verifier};
 use common::{
+    https,
     scripted::{Reply, Scripted, completion, models, say, wait},
     seen, window,
 };
@@ -207,7 +210,7 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
     let log = captured();
     let echo = format!(r#"{{"error":{{"message":"no such key: {KEY}"}}}}"#);
     for (reply, word) in [
-        (say(401, echo.clone()), "(server.api_key)"),
+        // Of one window: the list of models is still given for the key.
         (say(403, echo.clone()), "(server.api_key)"),
         (say(404, echo.clone()), "server.model (`tiny`)"),
         (say(500, echo.clone()), "no such key: (the key)"),
@@ -225,7 +228,7 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
             "{reason}"
         );
     }
-    let server = Scripted::start(say(401, echo), || completion("OK"));
+    let server = Scripted::start(say(401, echo), |_| completion("OK"));
     let error = ChatModel::open(&section(&server.url)).unwrap_err();
     assert!(matches!(error, Error::Server(_)));
     let error = format!("{error} {error:?}");
@@ -246,6 +249,24 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
 }
 
 #[test]
+fn a_key_that_is_refused_while_it_works_stops_the_worker() {
+    let list = models("tiny");
+    for (status, list) in [(401, list), (403, say(403, "")), (403, say(401, ""))] {
+        let server = Scripted::replying([say(status, "")]);
+        let mut model = ChatModel::open(&section(&server.url)).unwrap();
+        server.list(list);
+        let Fault::Stopping(reason) = ask(&mut model).unwrap_err() else {
+            panic!("other windows would fail in the same way")
+        };
+        assert!(
+            reason.contains("(server.api_key)") && !reason.contains(KEY),
+            "{reason}"
+        );
+        assert_eq!(used(&model).requests, 1);
+    }
+}
+
+#[test]
 fn a_server_without_a_list_of_models_is_taken_and_one_that_is_away_is_not() {
     for models in [
         say(404, ""),
@@ -253,7 +274,7 @@ fn a_server_without_a_list_of_models_is_taken_and_one_that_is_away_is_not() {
         say(200, "<html>"),
         models("another"),
     ] {
-        let server = Scripted::start(models, || completion("OK"));
+        let server = Scripted::start(models, |_| completion("OK"));
         let mut model = ChatModel::open(&section(&server.url)).unwrap();
         assert!(ask(&mut model).unwrap().confirmed);
     }
@@ -270,11 +291,52 @@ fn a_server_without_a_list_of_models_is_taken_and_one_that_is_away_is_not() {
 }
 
 #[test]
+fn a_server_over_https_is_trusted_by_its_authority_alone() {
+    let plain = Scripted::replying([completion("OK")]);
+    let folder = tempfile::tempdir().unwrap();
+    let (ca, other) = (
+        folder.path().join("ca.pem"),
+        folder.path().join("other.pem"),
+    );
+    let address = https::in_front_of(plain.address, "127.0.0.1", &ca);
+    let elsewhere = https::in_front_of(plain.address, "models.example", &other);
+    let open = |address: SocketAddr, tls_ca: Option<&Path>| {
+        ChatModel::open(&ServerSection {
+            tls_ca: tls_ca.map(Path::to_owned),
+            ..section(&format!("https://{address}/v1"))
+        })
+    };
+    let mut model = open(address, Some(&ca)).unwrap();
+    assert!(ask(&mut model).unwrap().confirmed);
+    assert!(plain.requests()[0].contains(&format!("Bearer {KEY}")));
+    // Nobody's authority, another's, and a certificate of another host.
+    for (address, tls_ca) in [
+        (address, None),
+        (address, Some(&*other)),
+        (elsewhere, Some(&*other)),
+    ] {
+        let error = open(address, tls_ca).unwrap_err().to_string();
+        assert!(
+            error.contains("invalid peer certificate") && error.contains("set server.tls_ca"),
+            "{error}"
+        );
+    }
+    assert_eq!(plain.requests().len(), 1);
+}
+
+/// Judges windows together, and says in which order they were told.
+fn judged(model: &mut ChatModel, windows: Vec<FeatureWindow>) -> Vec<(usize, Judged)> {
+    let mut told = Vec::new();
+    model.verify_each(windows, &mut |index, judged| told.push((index, judged)));
+    told
+}
+
+#[test]
 fn windows_are_asked_about_at_once() {
     const AT_ONCE: usize = 3;
     // Nobody is answered before all are there.
     let all = Arc::new(Barrier::new(AT_ONCE));
-    let server = Scripted::start(models("tiny"), move || {
+    let server = Scripted::start(models("tiny"), move |_| {
         all.wait();
         completion("OK")
     });
@@ -287,14 +349,48 @@ fn windows_are_asked_about_at_once() {
     let windows: Vec<_> = (0..2 * AT_ONCE as u64)
         .map(|seq| seen(seq, b"jpeg", Some("a dog runs")))
         .collect();
-    let verdicts = model.verify_all(&windows);
-    assert!(
-        verdicts
-            .iter()
-            .all(|verdict| matches!(verdict, Ok(Some(verdict)) if verdict.confirmed))
-    );
+    let told = judged(&mut model, windows.clone());
+    for (place, (index, (window, verdict))) in told.iter().enumerate() {
+        assert_eq!((*index, window), (place, &windows[place]));
+        assert!(matches!(verdict, Ok(Some(verdict)) if verdict.confirmed));
+    }
     let used = used(&model);
-    assert_eq!((verdicts.len(), used.requests, used.retries), (6, 6, 0));
+    assert_eq!((told.len(), used.requests, used.retries), (6, 6, 0));
+}
+
+#[test]
+fn each_is_told_when_it_is_there_but_those_of_a_rig_in_their_order() {
+    // The first window is answered when all others have been.
+    let (answered, others) = mpsc::sync_channel(3);
+    let others = Mutex::new(others);
+    let server = Scripted::start(models("tiny"), move |question| {
+        if question.contains("a slow dog") {
+            let others = others.lock().unwrap();
+            (0..3).for_each(|_| others.recv_timeout(Duration::from_secs(30)).unwrap());
+        } else {
+            answered.send(()).unwrap();
+        }
+        completion("OK")
+    });
+    let section = ServerSection {
+        concurrency: 4,
+        ..section(&server.url)
+    };
+    let mut model = ChatModel::open(&section).unwrap();
+    let window = |rig: &str, seq, draft| {
+        let mut window = seen(seq, b"jpeg", Some(draft));
+        window.id.rig = rig.parse().unwrap();
+        window
+    };
+    let windows = vec![
+        window("car", 0, "a slow dog"),
+        window("car", 1, "a dog"),
+        window("van", 0, "a dog"),
+        window("van", 1, "a dog"),
+    ];
+    let told = judged(&mut model, windows);
+    let order: Vec<usize> = told.iter().map(|(index, _)| *index).collect();
+    assert_eq!(order, [2, 3, 0, 1]);
 }
 
 /// All that this process logs from now on, of HTTP too.

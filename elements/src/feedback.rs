@@ -16,6 +16,8 @@ pub(crate) enum Feedback {
     Disconnected,
     /// A message of so many bytes was handed to the link.
     Sent { id: String, bytes: u64 },
+    /// Of so many bytes of a window's features so many were left to be sent.
+    Compressed { from: u64, to: u64 },
     /// It was acknowledged.
     Stored { id: String },
     /// It was not, and is no longer in flight.
@@ -45,6 +47,9 @@ impl Feedback {
             Self::Sent { id, bytes } => (structure.field("what", "sent"))
                 .field("id", id)
                 .field("bytes", bytes),
+            Self::Compressed { from, to } => (structure.field("what", "compressed"))
+                .field("from", from)
+                .field("to", to),
             Self::Stored { id } => structure.field("what", "stored").field("id", id),
             Self::Lost { id } => structure.field("what", "lost").field("id", id),
             Self::Cloud {
@@ -83,6 +88,10 @@ impl Feedback {
             "sent" => Self::Sent {
                 id: id()?,
                 bytes: structure.get("bytes").ok()?,
+            },
+            "compressed" => Self::Compressed {
+                from: structure.get("from").ok()?,
+                to: structure.get("to").ok()?,
             },
             "stored" => Self::Stored { id: id()? },
             "lost" => Self::Lost { id: id()? },

@@ -13,6 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 
+# What a compressed window begins with.
+ZSTANDARD = bytes.fromhex("28b52ffd")
+
+
 def check(schema, name):
     """Another major cannot be read; what a newer minor adds is ignored."""
     if not schema.startswith(f"{name}/1."):
@@ -44,7 +48,10 @@ class Captions:
 
 def read_features(payload):
     """A window as a dict of its columns, and its tokens' features: an array of tokens x channels, float32."""
-    table = pa.ipc.open_stream(payload).read_all()
+    stream = pa.BufferReader(payload)
+    if payload.startswith(ZSTANDARD):
+        stream = pa.CompressedInputStream(stream, "zstd")
+    table = pa.ipc.open_stream(stream).read_all()
     check(table.schema.metadata[b"msao.schema"].decode(), "features")
     (row,) = table.drop_columns(["tokens"]).to_pylist()
     tokens = table["tokens"].combine_chunks().values

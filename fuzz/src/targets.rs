@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use broker::status::AnyStatus;
-use broker::{Caption, FeatureWindow, ask};
+use broker::{Caption, Compression, FeatureWindow, ask};
 use gstmsao::sensorsrc::outside;
 
 /// What becomes of bytes from outside.
@@ -54,6 +54,9 @@ fn features(bytes: &[u8]) -> Result<(), String> {
     let again = window.encode().expect("what was read can be written");
     let again = FeatureWindow::decode(&again).expect("what was written can be read");
     // Its negative zeros are equal to zeros.
+    assert_eq!(window, again);
+    let packed = Compression::Zstd.pack(window.encode().expect("it was written before"));
+    let again = FeatureWindow::decode(&packed).expect("what was compressed can be read");
     assert_eq!(window, again);
     Ok(())
 }

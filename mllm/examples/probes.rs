@@ -8,12 +8,17 @@
 //! Each camera is a thread that looks at one synthetic picture after another, as fast as it can. One case a process, so
 //! that its memory is seen apart.
 
+#[path = "support/usage.rs"]
+mod usage;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
 use mllm::{Batching, Frame, Options, Probe, Provider};
+
+use usage::{busy, resident};
 
 const WIDTH: u32 = 768;
 const HEIGHT: u32 = 576;
@@ -108,24 +113,4 @@ fn picture(seed: u32) -> Vec<u8> {
     (0..WIDTH * HEIGHT * 3 / 2)
         .map(|at| (at * seed / (seed + 7) % 251) as u8)
         .collect()
-}
-
-/// Seconds that the cores worked for this process so far, in the kernel's ticks of 10 ms.
-fn busy() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The name, which may hold blanks, ends with the last bracket.
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let mut ticks = 0.0;
-    for field in after.split_whitespace().skip(11).take(2) {
-        ticks += field.parse::<f64>()?;
-    }
-    Ok(ticks / 100.0)
-}
-
-/// Memory of this process, in KiB.
-fn resident() -> Result<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.map_or(Ok(0), str::parse)?)
 }

@@ -50,6 +50,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// There are settings of [`TensorRt`](crate::TensorRt), but it may not run.
+    #[error("there is [tensorrt], but provider is `{0}`: leave one out")]
+    NoTensorRt(Provider),
     /// A file of a model folder is missing, corrupt, or not what the rest of the folder needs.
     #[error("`{}`: {problem}; {mend}", path.display())]
     File {

@@ -382,6 +382,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_run_on_tensorrt_may_build_an_engine() {
+        let path = Path::new("decoder.onnx");
+        for provider in [Provider::Auto, Provider::Cpu, Provider::Cuda] {
+            assert!(building(path, provider).is_none(), "{provider}");
+        }
+        assert!(building(path, Provider::TensorRt).is_some());
+    }
+
+    #[test]
     fn descriptions_are_readable() {
         let port = Port::i64("x", [1, -1]);
         assert_eq!(describe_tensor(port.dtype, &port.shape), "i64 [1,?]");

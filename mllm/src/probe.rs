@@ -61,7 +61,8 @@ impl Probe {
     }
 
     /// Loads the probe in `folder`, or takes part in one that this process loaded with all the same settings and still
-    /// has: frames of several are then run together, up to `batching.most` of them. One that is the only one waits for
+    /// has: frames of several are then run together, up to `batching.most` of them; on a GPU, which stalls when a batch has
+    /// another size than the last, black ones make up the rest. One that is the only one waits for
     /// nobody, and nobody waits for another for longer than `batching.wait`.
     ///
     /// # Errors
@@ -211,6 +212,8 @@ struct EarlyLayers {
     network: Network,
     size: Size,
     positions: usize,
+    /// Pictures of a run at least: missing ones are black, and left out of what is seen.
+    least: usize,
     /// Several pictures, one after another.
     pictures: Vec<f32>,
 }
@@ -233,10 +236,17 @@ impl EarlyLayers {
                 Port::f32("grid", of_batch(batch, &[positions, GRID_CHANNELS])),
             ],
         )?;
+        // A GPU prepares its convolutions anew whenever a batch has another size than the last, which takes longer than
+        // the largest batch does.
+        let least = match network.provider() {
+            Provider::Auto | Provider::Cpu => 1,
+            Provider::Cuda | Provider::TensorRt => most.max(1),
+        };
         let mut layers = Self {
             network,
             size,
             positions,
+            least,
             pictures: Vec::new(),
         };
         // A network whose sizes are wrong fails here and not at the first frame.
@@ -275,19 +285,20 @@ impl EarlyLayers {
 
     fn run(&mut self, pictures: &[&[f32]]) -> Result<Vec<ProbeOutput>> {
         let path = self.network.path().to_path_buf();
-        let batch = pictures.len();
+        let batch = pictures.len().max(self.least);
+        let Size { height, width } = self.size;
+        let shape = [batch, 3, height as usize, width as usize];
         let pixels = match pictures {
-            [one] => one,
+            [one] if batch == 1 => one,
             several => {
                 self.pictures.clear();
                 several
                     .iter()
                     .for_each(|one| self.pictures.extend_from_slice(one));
+                self.pictures.resize(shape.iter().product(), 0.0);
                 self.pictures.as_slice()
             }
         };
-        let Size { height, width } = self.size;
-        let shape = [batch, 3, height as usize, width as usize];
         let pixels = TensorRef::from_array_view((shape, pixels))
             .map_err(|error| failed(&path, error.to_string()))?;
         let inputs: Inputs<'_> = vec![(Cow::from("pixel_values"), pixels.into())];
@@ -305,6 +316,7 @@ impl EarlyLayers {
         let size = channels * rows * columns;
         (features.chunks_exact(size))
             .zip(grids.chunks_exact(self.positions * GRID_CHANNELS))
+            .take(pictures.len())
             .map(|(features, grid)| {
                 Ok(ProbeOutput {
                     features: Array3::from_shape_vec(FEATURES, features.to_vec())
@@ -322,4 +334,31 @@ pub(crate) fn of_batch(batch: i64, sizes: &[usize]) -> Vec<i64> {
     std::iter::once(batch)
         .chain(sizes.iter().map(|&size| size as i64))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fills_a_batch_up_is_left_out_of_what_is_seen() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let library = root.join(".cache/onnxruntime/libonnxruntime.so");
+        crate::runtime::init(Some(&library)).unwrap();
+        let folder = Folder::read(&root.join("testdata/models/msao-edge")).unwrap();
+        let mut layers = EarlyLayers::load(&folder, Provider::Cpu.into(), 4).unwrap();
+        let picture = |seed: usize| -> Pixels {
+            (0..3 * 224 * 224)
+                .map(|at| (at * seed % 97) as f32 / 50.0 - 1.0)
+                .collect()
+        };
+        let pictures: Vec<Pixels> = (1..=3).map(picture).collect();
+        let some: Vec<&[f32]> = pictures.iter().map(Vec::as_slice).collect();
+        let alone = layers.run(&some).unwrap();
+        assert_eq!(alone.len(), 3);
+        layers.least = 4;
+        assert_eq!(layers.run(&some).unwrap(), alone);
+        assert_eq!(layers.run(&some[1..2]).unwrap(), alone[1..2]);
+        assert_eq!(layers.pictures.len(), 4 * pictures[0].len());
+    }
 }

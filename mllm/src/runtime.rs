@@ -214,8 +214,13 @@ fn open_on(runtime: &Runtime, path: &Path, provider: Provider, threads: usize) -
         path: path.to_path_buf(),
         reason: reason(&said).to_owned(),
     };
-    // TF32 rounds products to 10 bits, and then one batched pass and single steps no longer choose alike.
-    let cuda = || ep::CUDA::default().with_tf32(false).build();
+    // TF32 rounds products to 10 bits, and then one batched pass and single steps no longer choose alike. Trying all
+    // algorithms of a convolution, which is ONNX Runtime's default, takes long for each new size of a picture.
+    let cuda = || {
+        let cuda = ep::CUDA::default().with_tf32(false);
+        let search = ep::cuda::ConvAlgorithmSearch::Heuristic;
+        cuda.with_conv_algorithm_search(search).build()
+    };
     let providers = match provider {
         Provider::Auto | Provider::Cpu => vec![],
         Provider::Cuda => vec![cuda().error_on_failure()],

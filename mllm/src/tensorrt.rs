@@ -9,7 +9,7 @@ use ort::ep;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Provider, Result};
 
 /// Most networks whose shapes are given, and longest list of a network's shapes in bytes.
 const MOST_NETWORKS: usize = 64;
@@ -48,11 +48,19 @@ pub struct Shapes {
 }
 
 impl TensorRt {
-    /// Checks what does not need TensorRT.
+    /// Checks what does not need TensorRT, for networks that `provider` runs.
     ///
     /// # Errors
-    /// [`Error::TensorRt`] if a path is empty or no text, or shapes are malformed or contradict one another.
-    pub fn check(&self) -> Result<()> {
+    /// [`Error::NoTensorRt`] if it is a provider that is not TensorRT; [`Error::TensorRt`] if a path is empty or no text, or
+    /// shapes are malformed or contradict one another.
+    pub fn check(&self, provider: Provider) -> Result<()> {
+        match provider {
+            Provider::Auto | Provider::TensorRt => self.check_settings(),
+            Provider::Cpu | Provider::Cuda => Err(Error::NoTensorRt(provider)),
+        }
+    }
+
+    fn check_settings(&self) -> Result<()> {
         for (key, folder) in [
             ("engine_cache", &self.engine_cache),
             ("timing_cache", &self.timing_cache),
@@ -177,9 +185,9 @@ static SETTINGS: Mutex<Option<TensorRt>> = Mutex::new(None);
 /// How TensorRT runs the networks that this process opens from now on.
 ///
 /// # Errors
-/// As of [`TensorRt::check`].
+/// [`Error::TensorRt`], as of [`TensorRt::check`].
 pub fn configure(settings: TensorRt) -> Result<()> {
-    settings.check()?;
+    settings.check_settings()?;
     *SETTINGS.lock().unwrap_or_else(PoisonError::into_inner) = Some(settings);
     Ok(())
 }
@@ -239,6 +247,9 @@ impl<'n> Building<'n> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use super::*;
 
     const FULL: &str = r#"{
@@ -253,7 +264,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         let settings: TensorRt = serde_json::from_str(&FULL.replace("FOLDER", path)).unwrap();
-        settings.check().unwrap();
+        settings.check(Provider::TensorRt).unwrap();
         let network = |name: &str, content: &str| {
             let network = folder.path().join(name);
             std::fs::write(&network, content).unwrap();
@@ -305,7 +316,7 @@ mod tests {
             }
         };
         shapes("a:0x1,b::c:2", "a:1x2,b::c:2", "a:3x2,b::c:2")
-            .check()
+            .check(Provider::Auto)
             .unwrap();
         for (settings, word) in [
             (shapes("a", "a:1", "a:1"), "`a`, which is not of the form"),
@@ -340,14 +351,73 @@ mod tests {
                 "timing_cache",
             ),
         ] {
-            let error = settings.check().unwrap_err().to_string();
+            let error = settings.check(Provider::Auto).unwrap_err().to_string();
             assert!(error.contains(word), "{word}: {error}");
         }
         let text = FULL.replace("vision_probe.onnx", "vision_probe");
         let error = serde_json::from_str::<TensorRt>(&text)
             .unwrap()
-            .check()
+            .check(Provider::Auto)
             .unwrap_err();
         assert!(error.to_string().contains("vision_probe"), "{error}");
+        for other in [Provider::Cpu, Provider::Cuda] {
+            let error = TensorRt::default().check(other).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("`{other}`: leave one out")),
+                "{error}"
+            );
+        }
+    }
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of `work`.
+    fn logged(work: impl FnOnce()) -> String {
+        let log = Log::default();
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn an_opened_engine_is_told_of_and_a_run_only_if_it_took_so_long_that_one_was_built() {
+        let network = Path::new("decoder.onnx");
+        let ago = |building: Building<'static>, took| Building {
+            begun: Instant::now().checked_sub(took).unwrap(),
+            ..building
+        };
+        let opened = logged(|| Building::at_load(network).done());
+        let lines: Vec<&str> = opened.lines().collect();
+        assert!(
+            lines.len() == 2 && lines.iter().all(|line| line.contains("decoder.onnx")),
+            "{opened}"
+        );
+        assert!(
+            lines[0].contains("it can take minutes") && lines[1].contains("seconds="),
+            "{opened}"
+        );
+
+        let short = logged(|| ago(Building::at_run(network), LONG_RUN / 2).done());
+        assert_eq!(short, "");
+        let long = logged(|| ago(Building::at_run(network), LONG_RUN).done());
+        assert!(
+            long.contains("TensorRT's engine is there") && long.contains("seconds=2."),
+            "{long}"
+        );
     }
 }

@@ -291,10 +291,14 @@ impl ModalTokens {
     }
 }
 
-/// A row of features as it travels: value = `scale` x step, steps -127 to 127.
+/// Steps from 0 to the largest magnitude of a row. With 127, as many as a byte holds, the models answer no better, and a
+/// compressed row takes twice the bytes.
+pub const STEPS: i8 = 7;
+
+/// A row of features as it travels: value = `scale` x step, steps -[`STEPS`] to [`STEPS`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantised {
-    /// Largest magnitude in the row / 127; 0 for a row of zeros.
+    /// Largest magnitude in the row / [`STEPS`]; 0 for a row of zeros.
     pub scale: f32,
     /// One step for each feature.
     pub steps: Vec<i8>,
@@ -307,13 +311,13 @@ impl Quantised {
     }
 }
 
-/// Quantises a row to 8 bits with a scale of its own: no value moves by more than scale / 2. A row whose largest
+/// Quantises a row with a scale of its own: no value moves by more than scale / 2. A row whose largest
 /// magnitude is not finite can't be sent and becomes zeros.
 pub fn quantise(row: &[f32]) -> Quantised {
     let largest = row
         .iter()
         .fold(0.0_f32, |largest, value| largest.max(value.abs()));
-    let scale = largest / 127.0;
+    let scale = largest / f32::from(STEPS);
     if !(scale > 0.0 && scale.is_finite()) {
         return Quantised {
             scale: 0.0,

@@ -42,3 +42,8 @@ pub(crate) const LONGEST: f64 = 86_400.0;
 pub(crate) fn seconds(value: f64) -> f64 {
     within(value, 0.0, LONGEST, LONGEST)
 }
+
+/// `value` to four significant digits: as close as any of these quantities is known, and short where it is stored.
+pub(crate) fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}

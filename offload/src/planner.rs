@@ -24,7 +24,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bounds::{Error, LONGEST, check, seconds, within};
+use crate::bounds::{Error, LONGEST, check, rounded, seconds, within};
 use crate::budget::{self, bandwidth};
 use crate::risk::Risk;
 use crate::thresholds::Limits;
@@ -121,6 +121,34 @@ impl Inputs {
         self.risk = within(self.risk, 0.0, 1.0, 1.0);
         self.limits.risk = within(self.limits.risk, 0.0, 1.0, 0.0);
         self.limits.latency = within(self.limits.latency, 0.0, LONGEST, 0.0);
+        self
+    }
+
+    /// The same with four significant digits of every number.
+    #[must_use]
+    pub(crate) fn rounded(mut self) -> Self {
+        for value in [
+            &mut self.window.confidence,
+            &mut self.window.draft_left,
+            &mut self.link.bandwidth,
+            &mut self.link.rtt,
+            &mut self.link.away,
+            &mut self.edge.budget,
+            &mut self.edge.load,
+            &mut self.cloud.away,
+            &mut self.cloud.wait,
+            &mut self.cloud.confirmed,
+            &mut self.cloud.corrected,
+            &mut self.cloud.captioned,
+            &mut self.risk,
+            &mut self.limits.risk,
+            &mut self.limits.latency,
+        ]
+        .into_iter()
+        .chain(&mut self.edge.stages)
+        {
+            *value = rounded(*value);
+        }
         self
     }
 

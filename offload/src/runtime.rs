@@ -18,6 +18,8 @@ use crate::{Action, link, planner, risk, thresholds};
 
 /// Windows whose answer is awaited, and messages in flight; of more the oldest is forgotten.
 const REMEMBERED: usize = 4096;
+/// Weight of the latest window among those whose bytes were compressed.
+const NEWS: f64 = 0.25;
 /// A window that waited may go when what is in flight takes the link no longer than this, seconds.
 const ROOM: f64 = 0.1;
 
@@ -81,6 +83,8 @@ pub struct Runtime {
     thresholds: Thresholds,
     planner: Planner,
     asked: BTreeMap<u64, Asked>,
+    /// What is left of a window's bytes on the link, as a share.
+    compressed: f64,
     calibrates: bool,
 }
 
@@ -100,6 +104,7 @@ impl Runtime {
             thresholds: Thresholds::new(settings.thresholds)?,
             planner: Planner::new(settings.planner)?,
             asked: BTreeMap::new(),
+            compressed: 1.0,
             calibrates: settings.calibrates,
         })
     }
@@ -128,6 +133,20 @@ impl Runtime {
         }
         let number = self.link.sent(now, bytes);
         self.flights.insert(id.to_owned(), number);
+    }
+
+    /// Of so many bytes of a window so many were left to be sent.
+    pub fn compressed(&mut self, from: u64, to: u64) {
+        if from > 0 {
+            let share = (to as f64 / from as f64).min(1.0);
+            self.compressed += (share - self.compressed) * NEWS;
+        }
+    }
+
+    /// Bytes of a window as they may be expected on the link.
+    #[must_use]
+    pub fn on_link(&self, bytes: u64) -> u64 {
+        (bytes as f64 * self.compressed).round() as u64
     }
 
     /// The message was acknowledged.
@@ -169,7 +188,7 @@ impl Runtime {
         self.edge.took(stage, time);
     }
 
-    /// What a decision on the window rests on.
+    /// What a decision on the window rests on, to four significant digits.
     #[must_use]
     pub fn inputs(&self, now: Duration, window: Window) -> Inputs {
         Inputs {
@@ -180,6 +199,7 @@ impl Runtime {
             risk: self.risk.estimate(window.confidence),
             limits: self.thresholds.limits(),
         }
+        .rounded()
     }
 
     /// Decides on a window, for the first time or after it waited, and moves the threshold of risk.
@@ -317,6 +337,19 @@ mod tests {
         let undrafted = runtime.decide_undrafted(ms(3020), window(6, 0.3));
         assert_eq!(undrafted.action, Action::Defer);
         assert!(!runtime.has_room(ms(3020)));
+    }
+
+    #[test]
+    fn bytes_are_expected_as_compressed_as_those_before() {
+        let mut runtime = runtime();
+        assert_eq!(runtime.on_link(10_000), 10_000);
+        for _ in 0..50 {
+            runtime.compressed(20_000, 8_000);
+        }
+        assert_eq!(runtime.on_link(10_000), 4_000);
+        runtime.compressed(0, 0);
+        runtime.compressed(10, 1_000_000);
+        assert_eq!(runtime.on_link(10_000), 5_500);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::Command;
 use anstyle::AnsiColor;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use mllm::hf::{self, ChatModel, Variant};
 use mllm::{CaptionModel, Error, Provider, Trunk, runtime::providers};
 
 use crate::nats::Nats;
@@ -21,9 +22,12 @@ pub struct Arguments {
         default_value = "testdata/models/msao-edge"
     )]
     edge_model: PathBuf,
-    /// Folder of the full model.
+    /// Folder of the full model, ours or one of pictures and text as exported for Hugging Face.
     #[arg(long, default_value = "testdata/models/msao-cloud")]
     cloud_model: PathBuf,
+    /// Which files of a full model of pictures and text are opened, as in [chat].
+    #[arg(long, default_value_t)]
+    variant: Variant,
     /// What is to run the models.
     #[arg(long, default_value_t = Provider::Auto)]
     provider: Provider,
@@ -83,7 +87,7 @@ fn checks(arguments: &Arguments) -> Result<Vec<Check>> {
     let mut checks = vec![
         ("ONNX Runtime", onnx_runtime()),
         ("edge model", model(&arguments.edge_model, provider)),
-        ("full model", model(&arguments.cloud_model, provider)),
+        ("full model", full_model(arguments)),
         ("provider", running(&arguments.edge_model, provider)),
     ];
     #[cfg(feature = "edge")]
@@ -106,6 +110,28 @@ fn model(folder: &Path, provider: Provider) -> Result<String> {
     let model = CaptionModel::load(folder, provider)?;
     let (name, provider) = (&model.config().name, providers());
     Ok(format!("{name} on {provider} ({})", folder.display()))
+}
+
+fn full_model(arguments: &Arguments) -> Result<String> {
+    let Arguments {
+        cloud_model: folder,
+        provider,
+        variant,
+        ..
+    } = arguments;
+    if !hf::is_known(folder) {
+        return model(folder, *provider);
+    }
+    let model = ChatModel::load(folder, *variant, *provider)?;
+    let (kind, runs) = (model.architecture(), model.provider());
+    let alone = match model.batches() {
+        true => "",
+        false => ", windows one by one: its decoder looks at padding",
+    };
+    Ok(format!(
+        "{kind}, {variant} on {runs}{alone} ({})",
+        folder.display()
+    ))
 }
 
 /// What runs a network of the model in `folder`, and why nothing faster does.

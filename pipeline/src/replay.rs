@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use broker::headers::TraceParent;
 use broker::recording::Anew;
 use broker::{
-    Caption, CaptionStatus, FeatureWindow, Message, Publisher, PublisherConfig, Rig, StreamsConfig,
+    Caption, CaptionStatus, Compression, FeatureWindow, Message, Publisher, PublisherConfig, Rig,
+    StreamsConfig,
 };
 use clap::Args;
 use time::OffsetDateTime;
@@ -198,11 +199,15 @@ fn send(
                 sent.windows += 1;
                 let trace = TraceParent::generate();
                 if arguments.same_id {
-                    Message::features(&window, bytes, trace)
+                    Message::features(&window, Compression::default().pack(bytes), trace)
                 } else {
                     let anew = runs.anew(arguments, &window.id, later);
                     let window = anew.window(window);
-                    Message::features(&window, window.encode()?, trace)
+                    Message::features(
+                        &window,
+                        Compression::default().pack(window.encode()?),
+                        trace,
+                    )
                 }
             }
             Item::Caption(caption) => {

@@ -1,9 +1,9 @@
 //! Encoded windows in a file, one after another: an Arrow IPC stream of one schema and a record batch of one row for each.
-//! Messages go in and come out as they are, byte for byte.
+//! Messages go in and come out byte for byte, but none is compressed here.
 
 use std::io::{self, Read, Write};
 
-use super::{END, Error, frame};
+use super::{END, Error, compression, frame};
 
 /// Appends encoded windows to a stream.
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// The bytes are no window's, or cannot be written.
     pub fn begin(mut out: W, message: &[u8]) -> Result<Self, FileError> {
-        let (schema, batch) = frame::split(message)?;
+        let message = compression::expand(message)?;
+        let (schema, batch) = frame::split(&message)?;
         out.write_all(schema)?;
         out.write_all(batch)?;
         Ok(Self {
@@ -57,7 +58,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// As for [`begin`](Self::begin).
     pub fn push(&mut self, message: &[u8]) -> Result<bool, FileError> {
-        let (schema, batch) = frame::split(message)?;
+        let message = compression::expand(message)?;
+        let (schema, batch) = frame::split(&message)?;
         if schema != self.schema {
             return Ok(false);
         }

@@ -1,6 +1,7 @@
 //! The features of a window, and their form on the wire: an Arrow IPC stream of one row.
 
 mod check;
+pub(crate) mod compression;
 mod decode;
 mod encode;
 pub(crate) mod file;
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use check::InvalidWindow;
+pub use compression::Compression;
 
 /// The schema that this build writes, in the Arrow schema's metadata under [`SCHEMA_KEY`].
 const SCHEMA: Schema = Schema {
@@ -261,13 +263,13 @@ impl FeatureWindow {
         encode::encode(self)
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, or a newer minor of it. Never panics, and
-    /// allocates in proportion to `bytes`, whatever they hold.
+    /// Reads what [`encode`](Self::encode) wrote, or a newer minor of it, [compressed](Compression) or not. Never panics, and
+    /// allocates in proportion to `bytes`, or to the bound of a message if they are compressed.
     ///
     /// # Errors
     /// The bytes are cut short, corrupt, of another schema major, or hold a value out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let window = decode::decode(bytes)?;
+        let window = decode::decode(&compression::expand(bytes)?)?;
         window.check()?;
         Ok(window)
     }

@@ -11,7 +11,7 @@ use ureq::{
 };
 
 use super::{Counters, ServerSection};
-use crate::{Error, Fault};
+use crate::{Error, Fault, tls};
 
 /// Longest answer of a server, in bytes.
 const LONGEST_ANSWER: u64 = 1 << 20;
@@ -91,7 +91,10 @@ impl Client {
                 place,
             })
         });
+        let tls = tls::trust(server.tls_ca.as_deref())
+            .map_err(|problem| Error::Config(format!("server.tls_ca: {problem}")))?;
         let agent = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -117,14 +120,41 @@ impl Client {
     ) -> Result<T, Failure> {
         let url = self.server.at(path);
         let body = body.to_string();
-        self.tries(counters, || {
+        let answer = self.tries(counters, || {
             let request = self
                 .agent
                 .post(&url)
                 .header(header::CONTENT_TYPE, "application/json");
             let answer = self.answer(self.with_key(request).send(&body))?;
             read(&answer).map_err(|problem| Failure::hopeless(self.says(&problem), true))
-        })
+        });
+        answer.map_err(|failure| self.without_key(failure))
+    }
+
+    /// A failure of the key's is one of all windows. A server may forbid a single one, for what is in its picture: then it
+    /// still gives the list of models for the key.
+    fn without_key(&self, failure: Failure) -> Failure {
+        let listed = || {
+            self.answer(
+                self.with_key(self.agent.get(self.server.at("models")))
+                    .call(),
+            )
+        };
+        let is = |failure: &Failure, code: StatusCode| failure.status == Some(code);
+        let of_key = match &failure {
+            failure if is(failure, StatusCode::UNAUTHORIZED) => true,
+            failure if is(failure, StatusCode::FORBIDDEN) => listed().is_err_and(|other| {
+                is(&other, StatusCode::UNAUTHORIZED) || is(&other, StatusCode::FORBIDDEN)
+            }),
+            _ => false,
+        };
+        match of_key {
+            true => Failure {
+                fault: Fault::Stopping(failure.fault.to_string()),
+                ..failure
+            },
+            false => failure,
+        }
     }
 
     /// The models that the server names; `None` if it has no list of them.
@@ -213,8 +243,12 @@ impl Client {
     }
 
     fn unreached(&self, error: ureq::Error) -> Failure {
-        let again = !matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_));
+        let untrusted = tls::is_untrusted(&error);
+        let again = !untrusted && !matches!(error, ureq::Error::Tls(_) | ureq::Error::Rustls(_));
         let mend = match error {
+            _ if untrusted => {
+                "set server.tls_ca to the PEM file of the authority that signed its certificate, or correct the host's name in server.url"
+            }
             ureq::Error::Timeout(_) => "raise server.timeout_s if it is only slow",
             _ => "is it running, and is server.url right?",
         };

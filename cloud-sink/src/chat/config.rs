@@ -1,11 +1,13 @@
 //! The table `[server]`: an OpenAI-compatible server as the cloud's model.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use broker::{Faults, connect::Secret, limits};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use ureq::http::Uri;
+
+use crate::{prompt, tls};
 
 /// An OpenAI-compatible server as the cloud's model.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -17,6 +19,8 @@ pub struct ServerSection {
     pub model: String,
     /// Where its key is; left out: it asks for none.
     pub api_key: Option<Secret>,
+    /// PEM file of the authorities that sign its certificate; left out: those that browsers trust.
+    pub tls_ca: Option<PathBuf>,
     /// Seconds for an answer, from the connection to its last byte, 0.1 to 3600.
     pub timeout_s: f64,
     /// Further tries after one that may succeed another time, 0 to 10.
@@ -53,11 +57,12 @@ impl Default for ServerSection {
             url: String::new(),
             model: String::new(),
             api_key: None,
+            tls_ca: None,
             timeout_s: 60.0,
             retries: 3,
             concurrency: 4,
             max_tokens: 200,
-            prompt: "Look at the picture and do what is asked, in one short sentence and without any comment.\nAsked: {prompt}".to_owned(),
+            prompt: prompt::DEFAULT.to_owned(),
             draft: "\nA first answer: {draft}\nIf the first answer is right, reply with OK alone. If it is not, reply with a better one.".to_owned(),
             similarity: 1.0,
             price: Price::default(),
@@ -71,6 +76,18 @@ impl ServerSection {
     pub(crate) fn check(&self, faults: &mut Faults) {
         if let Some(problem) = self.problem_of_url() {
             faults.add("server.url", format!("server.url {problem}"));
+        }
+        if let Some(ca) = &self.tls_ca {
+            faults.ensure(
+                !self.url.starts_with("http://"),
+                "server.tls_ca",
+                "there is server.tls_ca, but server.url is not of https: leave one out, or correct the other",
+            );
+            let read = tls::trust(Some(ca)).map(drop);
+            faults.take(
+                "server.tls_ca",
+                read.map_err(|problem| format!("server.tls_ca: {problem}")),
+            );
         }
         let most = limits::SHORT_TEXT;
         faults.ensure(
@@ -102,11 +119,7 @@ impl ServerSection {
             let reason = format!("{key} has {bytes} bytes, at most {most} are allowed");
             faults.ensure(bytes <= most, key, reason);
         }
-        faults.ensure(
-            self.prompt.contains("{prompt}"),
-            "server.prompt",
-            "server.prompt lacks {prompt}, which stands for what a window is asked",
-        );
+        prompt::check("server.prompt", &self.prompt, faults);
         faults.ensure(
             self.draft.is_empty() || self.draft.contains("{draft}"),
             "server.draft",
@@ -191,6 +204,8 @@ mod tests {
             ("url = 'http://me:hunter2@host/v1'", "server.api_key"),
             ("url = 'http://host/v1?key=hunter2'", "server.api_key"),
             ("url = 'http://host/v1/chat/completions'", "before that"),
+            ("tls_ca = '/no/such.pem'", "server.tls_ca: /no/such.pem"),
+            ("tls_ca = 'ca.pem'", "not of https"),
             ("model = ''", "server.model"),
             ("timeout_s = 0", "server.timeout_s"),
             ("timeout_s = nan", "server.timeout_s"),

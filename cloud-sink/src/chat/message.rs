@@ -6,17 +6,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ServerSection;
-
-/// What a window is asked whose prompt is empty, or only says that the model is to describe it.
-const DEFAULT_PROMPT: &str = "describe the picture";
+use crate::prompt;
 
 /// The request about a window with its picture.
 pub(super) fn request(server: &ServerSection, window: &FeatureWindow, jpeg: &[u8]) -> Value {
-    let prompt = match window.prompt.trim() {
-        "" | "describe" => DEFAULT_PROMPT,
-        prompt => prompt,
-    };
-    let mut text = server.prompt.replace("{prompt}", prompt);
+    let mut text = prompt::asked(&server.prompt, &window.prompt);
     if let Some(draft) = &window.draft {
         text += &server.draft.replace("{draft}", &draft.text);
     }

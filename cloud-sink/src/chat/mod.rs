@@ -3,12 +3,14 @@
 mod client;
 mod config;
 mod message;
+mod order;
 mod rule;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
     thread,
 };
@@ -17,9 +19,10 @@ use broker::{Faults, FeatureWindow, caption::Verdict, status::ServerUse};
 
 pub use config::{Price, ServerSection};
 
-use crate::{Error, Fault, Verifier};
+use crate::{Error, Fault, Judged, Verifier};
 use client::Client;
 use message::Answer;
+use order::Order;
 
 /// What was asked of a server and what came of it, counted while it is asked.
 #[derive(Debug, Default)]
@@ -165,26 +168,32 @@ impl Verifier for ChatModel {
         self.ask(window)
     }
 
-    fn verify_all(&mut self, windows: &[FeatureWindow]) -> Vec<Result<Option<Verdict>, Fault>> {
+    fn verify_each(&mut self, windows: Vec<FeatureWindow>, tell: &mut dyn FnMut(usize, Judged)) {
         let this = &*self;
-        let mut verdicts = Vec::with_capacity(windows.len());
-        for together in windows.chunks(self.server.concurrency) {
-            thread::scope(|scope| {
-                let asked: Vec<_> = (together.iter())
-                    .map(|window| scope.spawn(move || this.ask(window)))
-                    .collect();
-                let panicked = || {
-                    Err(Fault::Passing(
-                        "the thread that asked the server panicked".to_owned(),
-                    ))
-                };
-                verdicts.extend(
-                    asked
-                        .into_iter()
-                        .map(|asked| asked.join().unwrap_or_else(|_| panicked())),
-                );
-            });
-        }
-        verdicts
+        let mut order = Order::of(&windows);
+        let waiting = Mutex::new(windows.into_iter().enumerate());
+        let (judged, told) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..self.server.concurrency.min(order.windows()) {
+                let (waiting, judged) = (&waiting, judged.clone());
+                scope.spawn(move || {
+                    let next = || {
+                        waiting
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .next()
+                    };
+                    while let Some((index, window)) = next() {
+                        let verdict = this.ask(&window);
+                        // Whoever is told outlives this thread.
+                        let _ = judged.send((index, (window, verdict)));
+                    }
+                });
+            }
+            drop(judged);
+            for (index, judged) in told {
+                order.tell(index, judged, tell);
+            }
+        });
     }
 }

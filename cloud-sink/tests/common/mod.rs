@@ -1,6 +1,7 @@
 //! A fake model, windows, and what the broker holds.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod https;
 pub mod llama;
 pub mod scripted;
 

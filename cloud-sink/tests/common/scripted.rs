@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
 };
@@ -64,29 +64,34 @@ pub fn models(model: &str) -> Reply {
 /// A server. Its thread ends with the test's process.
 pub struct Scripted {
     pub url: String,
+    pub address: SocketAddr,
+    models: Arc<Mutex<Reply>>,
     script: Arc<Mutex<VecDeque<Reply>>>,
     requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
-    /// Answers the list of models with `models`, and questions with `answer`.
-    pub fn start(models: Reply, answer: impl Fn() -> Reply + Send + Sync + 'static) -> Self {
+    /// Answers the list of models with `models`, and questions with what `answer` makes of them.
+    pub fn start(models: Reply, answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
+        let url = format!("http://{address}/v1");
         let requests = Arc::<Mutex<Vec<String>>>::default();
         let (seen, answer) = (Arc::clone(&requests), Arc::new(answer));
+        let models = Arc::new(Mutex::new(models));
+        let list = Arc::clone(&models);
         thread::spawn(move || {
             for connection in listener.incoming() {
                 let (seen, answer, models) =
-                    (Arc::clone(&seen), Arc::clone(&answer), models.clone());
+                    (Arc::clone(&seen), Arc::clone(&answer), Arc::clone(&list));
                 thread::spawn(move || {
                     let mut connection = connection.unwrap();
                     while let Some(request) = request(&connection) {
                         let reply = if request.starts_with("GET ") {
-                            models.clone()
+                            models.lock().unwrap().clone()
                         } else {
-                            seen.lock().unwrap().push(request);
-                            answer()
+                            seen.lock().unwrap().push(request.clone());
+                            answer(&request)
                         };
                         if !send(&mut connection, reply) {
                             break;
@@ -97,6 +102,8 @@ impl Scripted {
         });
         Self {
             url,
+            address,
+            models,
             script: Arc::default(),
             requests,
         }
@@ -106,7 +113,7 @@ impl Scripted {
     pub fn replying(replies: impl IntoIterator<Item = Reply>) -> Self {
         let script = Arc::new(Mutex::new(VecDeque::from_iter(replies)));
         let left = Arc::clone(&script);
-        let next = move || {
+        let next = move |_: &str| {
             let mut left = left.lock().unwrap();
             if left.len() > 1 {
                 left.pop_front().unwrap()
@@ -123,6 +130,11 @@ impl Scripted {
     /// Answers what comes from now on with `reply`.
     pub fn reply(&self, reply: Reply) {
         *self.script.lock().unwrap() = VecDeque::from([reply]);
+    }
+
+    /// Answers the list of models with `reply` from now on.
+    pub fn list(&self, reply: Reply) {
+        *self.models.lock().unwrap() = reply;
     }
 
     /// The questions that came, heads and bodies.

@@ -92,11 +92,12 @@ impl NatsSink {
     }
 }
 
-/// The messages about a window: its draft first, then its features.
+/// The messages about a window: its draft first, then its features, packed.
 fn messages(
     mut window: FeatureWindow,
     bytes: &[u8],
     connection: &Connection,
+    pack: impl FnOnce(Vec<u8>) -> Vec<u8>,
 ) -> Result<Vec<Message>, String> {
     let trace = TraceParent::of_window(&window.id);
     let mut messages = Vec::new();
@@ -127,7 +128,7 @@ fn messages(
     } else {
         bytes.to_vec()
     };
-    messages.push(Message::features(&window, payload, trace.child()));
+    messages.push(Message::features(&window, pack(payload), trace.child()));
     Ok(messages)
 }
 
@@ -286,7 +287,13 @@ impl BaseSinkImpl for NatsSink {
                 gst::element_imp_error!(self, gst::ResourceError::Read, ("buffer: {error}"));
                 gst::FlowError::Error
             })?;
-            let payload = lock(&self.settings).payload;
+            let (payload, compression) = {
+                let settings = lock(&self.settings);
+                (
+                    settings.payload,
+                    broker::Compression::from(settings.compression),
+                )
+            };
             let window = FeatureWindow::decode(&bytes).map_err(|error| error.to_string());
             let window = window.and_then(|window| match payload {
                 Payload::Features if window.keyframe.is_some() => Err(format!(
@@ -303,7 +310,13 @@ impl BaseSinkImpl for NatsSink {
                     ..
                 } = &*started;
                 reporter.listen(&window.id.rig, connection, runtime);
-                messages(window, &bytes, connection)
+                let pack = |window: Vec<u8>| {
+                    let from = window.len();
+                    let packed = compression.pack(window);
+                    reporter.compressed(from, packed.len());
+                    packed
+                };
+                messages(window, &bytes, connection, pack)
             })
         };
         let messages = messages.map_err(|error| {

@@ -47,6 +47,28 @@ pub enum Payload {
     Keyframes,
 }
 
+/// How windows travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstMsaoCompression")]
+pub enum Compression {
+    /// In Zstandard frames.
+    #[default]
+    #[enum_value(name = "Zstandard frames", nick = "zstd")]
+    Zstd,
+    /// As they are.
+    #[enum_value(name = "As they are", nick = "none")]
+    None,
+}
+
+impl From<Compression> for broker::Compression {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::Zstd => Self::Zstd,
+            Compression::None => Self::None,
+        }
+    }
+}
+
 /// Settings; their defaults are the properties'.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
@@ -56,6 +78,7 @@ pub(super) struct Settings {
     on_full: OnFull,
     pub flush_timeout: gst::ClockTime,
     pub payload: Payload,
+    pub compression: Compression,
     /// Of previews.
     pub rig: Option<String>,
     pub stream: String,
@@ -71,6 +94,7 @@ impl Default for Settings {
             on_full: OnFull::default(),
             flush_timeout: gst::ClockTime::from_seconds(5),
             payload: Payload::default(),
+            compression: Compression::default(),
             rig: None,
             stream: "video_0".to_owned(),
         }
@@ -95,6 +119,7 @@ impl Settings {
             "queue-messages" => self.queue_messages = value.get().unwrap_or_default(),
             "queue-bytes" => self.queue_bytes = value.get().unwrap_or_default(),
             "payload" => self.payload = value.get().unwrap_or_default(),
+            "compression" => self.compression = value.get().unwrap_or_default(),
             "on-full" => self.on_full = value.get().unwrap_or_default(),
             "rig" => self.rig = value.get().unwrap_or_default(),
             "stream" => self.stream = value.get().unwrap_or_default(),
@@ -109,6 +134,7 @@ impl Settings {
             "queue-messages" => Some(self.queue_messages.to_value()),
             "queue-bytes" => Some(self.queue_bytes.to_value()),
             "payload" => Some(self.payload.to_value()),
+            "compression" => Some(self.compression.to_value()),
             "on-full" => Some(self.on_full.to_value()),
             "rig" => Some(self.rig.to_value()),
             "stream" => Some(self.stream.to_value()),
@@ -146,6 +172,11 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecEnum::builder_with_default("payload", default.payload)
                 .nick("Payload")
                 .blurb("What of a window may be published; a window that holds more is an error")
+                .mutable_playing()
+                .build(),
+            glib::ParamSpecEnum::builder_with_default("compression", default.compression)
+                .nick("Compression")
+                .blurb("How windows of features travel: zstd takes fewer bytes, none is for readers that cannot expand it")
                 .mutable_playing()
                 .build(),
             glib::ParamSpecUInt64::builder("flush-timeout")

@@ -58,6 +58,14 @@ impl Reporter {
         lock(&self.tasks).push(runtime.spawn(answers));
     }
 
+    /// What compression left of a window's bytes.
+    pub fn compressed(&self, from: usize, to: usize) {
+        self.say(&Feedback::Compressed {
+            from: from as u64,
+            to: to as u64,
+        });
+    }
+
     /// Ends all tasks.
     pub fn end(&self) {
         self.wanted.store(false, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use crate::keep::keep;
 
 /// Bytes of a token beside its channels, and about what a window's caption and the headers of both take.
 const TOKEN: usize = 34;
-const CAPTION: usize = 4_000;
+const CAPTION: u32 = 4_000;
 
 /// PTS and duration of a window's buffer.
 pub(super) type Times = (Option<ClockTime>, Option<ClockTime>);
@@ -152,6 +152,7 @@ impl Desk {
                 self.going = None;
             }
             Feedback::Sent { id, bytes } => runtime.sent(now, id, *bytes),
+            Feedback::Compressed { from, to } => runtime.compressed(*from, *to),
             Feedback::Stored { id } => {
                 runtime.acknowledged(now, id);
                 self.going.take_if(|going| going == id);
@@ -355,7 +356,8 @@ impl Desk {
         let window = &item.window;
         let channels = window.tokens.first().map_or(0, |token| token.feature.len());
         let token = TOKEN + channels;
-        let fixed = item.bytes.saturating_sub(token * window.tokens.len()) + CAPTION;
+        let on_link = |bytes: usize| self.runtime.on_link(bytes as u64) as u32;
+        let bare = item.bytes.saturating_sub(token * window.tokens.len());
         // A keyframe goes in place of video tokens, and is among the fixed bytes.
         let goes = |token: &&Token| window.keyframe.is_none() || token.modality != Modality::Video;
         let tokens = window.tokens.iter().filter(goes).count();
@@ -369,8 +371,8 @@ impl Desk {
             confidence: (window.draft.as_ref()).map_or(0.0, |draft| draft.confidence.into()),
             draft_left: 0.0,
             tokens: most.min(tokens as u32),
-            token_bytes: token as u32,
-            fixed_bytes: fixed as u32,
+            token_bytes: on_link(token),
+            fixed_bytes: on_link(bare).saturating_add(CAPTION),
             // Whatever is decided, the draft's caption goes: it is among the fixed bytes.
             caption_bytes: 0,
             keyframe_bytes: None,

@@ -1,5 +1,6 @@
 //! What the JSON files of an export say. They are others', so keys that are not needed are left alone.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -25,6 +26,15 @@ pub enum Architecture {
     Smolvlm,
     /// Qwen2-VL: `model_type` is `qwen2_vl`.
     Qwen2Vl,
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Smolvlm => "SmolVLM",
+            Self::Qwen2Vl => "Qwen2-VL",
+        })
+    }
 }
 
 impl Architecture {

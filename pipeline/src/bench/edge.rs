@@ -17,8 +17,8 @@ use broker::features::DEFERRED;
 use broker::headers::TraceParent;
 use broker::status::{self, AnyStatus};
 use broker::{
-    Caption, ConnectConfig, Connection, FeatureWindow, Message, Publisher, PublisherConfig, Rig,
-    StreamsConfig, WindowId,
+    Caption, Compression, ConnectConfig, Connection, FeatureWindow, Message, Publisher,
+    PublisherConfig, Rig, StreamsConfig, WindowId,
 };
 use clap::Args;
 use futures::StreamExt;
@@ -42,7 +42,7 @@ const TICK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of a token on the wire beside its features, and about what a window's caption and the headers of both take.
 const TOKEN_BYTES: usize = 34;
-const CAPTION_BYTES: usize = 4_000;
+const CAPTION_BYTES: u32 = 4_000;
 
 /// Options of the edge process.
 #[derive(Args)]
@@ -408,15 +408,17 @@ impl Edge {
         let width = looked.encoded.tokens.present().next();
         let width = width.map_or(0, |(_, tokens)| tokens.features.ncols());
         let bare = self.published(window, &Chosen::nothing()).encode()?.len();
+        let known = self.state.lock();
+        let on_link = |bytes: usize| known.planner.on_link(bytes as u64) as u32;
         Ok(Window {
             seq: window.id.seq,
             empty: false,
             confidence: confidence.into(),
             draft_left: 0.0,
             tokens: self.maker.most(looked) as u32,
-            token_bytes: (width + TOKEN_BYTES) as u32,
+            token_bytes: on_link(width + TOKEN_BYTES),
             // Whatever is decided, the draft's caption goes.
-            fixed_bytes: (bare + CAPTION_BYTES) as u32,
+            fixed_bytes: on_link(bare) + CAPTION_BYTES,
             caption_bytes: 0,
             keyframe_bytes: None,
         })
@@ -476,10 +478,14 @@ impl Edge {
         };
         made.plan.take_if(|_| caption.is_some());
         made.draft.take_if(|_| decided.action == Action::Offload);
-        let payload = made.encode()?;
+        let encoded = made.encode()?;
+        let from = encoded.len() as u64;
+        let payload = Compression::default().pack(encoded);
+        let to = payload.len() as u64;
         let features = Message::features(&made, payload, TraceParent::generate());
         {
             let mut known = self.state.lock();
+            known.planner.compressed(from, to);
             known.going = window.waited.then(|| features.id().to_owned());
             if let Some((_, record)) = known.windows.get_mut(&seq) {
                 let counts = chosen.counts();

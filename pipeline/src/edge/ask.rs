@@ -7,7 +7,9 @@ use anyhow::{Context, Result, anyhow};
 use broker::ask::{self, Answer, AnswerStatus, Asked};
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
-use broker::{Caption, Connection, DraftReport, FeatureWindow, Message, StreamsConfig};
+use broker::{
+    Caption, Compression, Connection, DraftReport, FeatureWindow, Message, StreamsConfig,
+};
 use futures::StreamExt;
 use gst::glib;
 use gst::prelude::*;
@@ -38,6 +40,7 @@ pub async fn serve(
         deliverer: Arc::new(Deliverer::new(connection.clone(), StreamsConfig::default())),
         room: Arc::new(Semaphore::new(ON_THEIR_WAY)),
         sure: config.ask.sure,
+        compression: config.compression,
     };
     let mut questions = pin!(ask::questions(&connection, &config.rig).await?);
     loop {
@@ -61,6 +64,7 @@ struct Desk {
     deliverer: Arc<Deliverer>,
     room: Arc<Semaphore>,
     sure: f64,
+    compression: Compression,
 }
 
 impl Desk {
@@ -130,9 +134,9 @@ impl Desk {
 
     /// Sends the answer as a caption, if wanted, and the question to the cloud, if it goes there.
     fn send(&self, window: FeatureWindow, place: OwnedSemaphorePermit, goes: bool, caption: bool) {
-        let deliverer = Arc::clone(&self.deliverer);
+        let (deliverer, compression) = (Arc::clone(&self.deliverer), self.compression);
         tokio::spawn(async move {
-            if let Err(error) = send(&deliverer, window, goes, caption).await {
+            if let Err(error) = send(&deliverer, window, compression, goes, caption).await {
                 tracing::error!("a question or its answer is not sent: {error:#}");
             }
             drop(place);
@@ -153,6 +157,7 @@ fn answer(draft: &gst::Element, prompt: &str) -> Result<FeatureWindow> {
 async fn send(
     deliverer: &Deliverer,
     mut window: FeatureWindow,
+    compression: Compression,
     goes: bool,
     caption: bool,
 ) -> Result<()> {
@@ -169,6 +174,7 @@ async fn send(
     if bound > 0 {
         window.thin(bound)?;
     }
-    let message = Message::features(&window, window.encode()?, trace.child());
+    let payload = compression.pack(window.encode()?);
+    let message = Message::features(&window, payload, trace.child());
     Ok(deliverer.deliver(&message).await?)
 }

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use broker::{ConnectConfig, Faults, Modality, OnFull, Rig, limits};
+use broker::{Compression, ConnectConfig, Faults, Modality, OnFull, Rig, limits};
 use cloud_sink::{MetricsSection, OtlpSection};
 use mllm::{Provider, TensorRt};
 use serde::Deserialize;
@@ -63,6 +63,9 @@ pub struct Config {
     /// What of the streams may leave the box with a window; features and captions if left out.
     #[serde(default)]
     pub payload: Payload,
+    /// How windows travel.
+    #[serde(default)]
+    pub compression: Compression,
     /// The picture of a window, with `payload = "keyframes"`.
     #[serde(default)]
     pub keyframe: Keyframe,
@@ -342,13 +345,7 @@ impl Config {
             ),
         );
         if let Some(tensorrt) = &self.tensorrt {
-            let provider = self.provider;
-            faults.ensure(
-                matches!(provider, Provider::Auto | Provider::TensorRt),
-                "tensorrt",
-                format!("there is [tensorrt], but provider is `{provider}`: leave one out"),
-            );
-            faults.take("tensorrt", tensorrt.check());
+            faults.take("tensorrt", tensorrt.check(self.provider));
         }
         let prompt = self.prompt.as_ref().map_or(0, String::len);
         faults.ensure(
@@ -612,6 +609,7 @@ mod tests {
         for (text, word) in [
             ("paces = 'fast'", "paces"),
             ("payload = 'pixels'", "expected `features` or `keyframes`"),
+            ("compression = 'gzip'", "expected `zstd` or `none`"),
             ("[[audio]]\nsource = 'auto'\nloop = true", "loop"),
             (
                 "[[sensor]]\nsource = 'a.csv'\ngate = { treshold = 1 }",

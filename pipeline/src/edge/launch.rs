@@ -169,6 +169,8 @@ fn trunk(config: &Config, models: &str) -> String {
     option(&mut line, "on-full", config.queue.on_full);
     let more = config.payload != Payload::default();
     option(&mut line, "payload", more.then_some(config.payload));
+    let plain = config.compression == broker::Compression::None;
+    option(&mut line, "compression", plain.then_some("none"));
     line
 }
 
@@ -439,6 +441,7 @@ mod tests {
             r#"
             rig = "car"
             payload = "keyframes"
+            compression = "none"
             model = "models/my edge"
             prompt = 'say "hi" ! now'
             provider = "cpu"
@@ -516,7 +519,7 @@ mod tests {
                 "tee_video_1. ! queue leaky=downstream",
                 r#"max-rate=4 ! videoconvertscale ! capsfilter caps="video/x-raw,width=[1,200],height=[1,200]"#,
                 r#"msaonatssink name=preview_video_1 rig=car stream=video_1 async=false url="nats://hub:4222""#,
-                "payload=keyframes",
+                "payload=keyframes compression=none",
                 r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,

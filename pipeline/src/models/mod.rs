@@ -41,6 +41,9 @@ enum Action {
     Pull {
         /// The models' names; all if left out
         names: Vec<String>,
+        /// PEM file of the authorities that sign the servers' certificates; left out: those that browsers trust
+        #[arg(long)]
+        ca: Option<PathBuf>,
     },
     /// Compare each file's size and SHA-256 with the manifest's; exit code 1 if one differs or is missing.
     Verify {
@@ -96,14 +99,14 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 ))?;
             }
         }
-        Action::Pull { names } => {
+        Action::Pull { names, ca } => {
             for model in manifest.named(names)? {
                 for file in &model.files {
                     let place = model.place(folder, file);
                     if file.state(&place)? == State::Whole {
                         continue;
                     }
-                    pull::pull(file, &place)?;
+                    pull::pull(file, &place, ca.as_deref())?;
                     output::line(format!("{} fetched", place.display()))?;
                 }
                 output::line(format!("{} is whole", model.name))?;

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use cloud_sink::tls;
 use indicatif::{ProgressBar, ProgressStyle};
 use ureq::http::StatusCode;
 
@@ -17,12 +18,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a server may say nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Fetches `entry` to `place`.
+/// Fetches `entry` to `place`, from a server that the authorities in the PEM file `ca` vouch for, or those that browsers trust.
 ///
 /// # Errors
-/// It has no URL, the server is not reached or does not have it, what comes is not what the manifest says, or it cannot be
+/// It has no URL, the server is not reached, not trusted or does not have it, what comes is not what the manifest says, or it cannot be
 /// written.
-pub fn pull(entry: &Entry, place: &Path) -> Result<()> {
+pub fn pull(entry: &Entry, place: &Path, ca: Option<&Path>) -> Result<()> {
     let Some(url) = &entry.url else {
         bail!(
             "{} is in no other place: it comes with MSAO's source",
@@ -39,6 +40,7 @@ pub fn pull(entry: &Entry, place: &Path) -> Result<()> {
         "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}",
     )?);
     let agent: ureq::Agent = ureq::Agent::config_builder()
+        .tls_config(tls::trust(ca).map_err(|problem| anyhow!("--ca: {problem}"))?)
         .http_status_as_error(false)
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
@@ -55,7 +57,7 @@ pub fn pull(entry: &Entry, place: &Path) -> Result<()> {
         let Err(error) = fetched else { break };
         let more = fs::metadata(&part).map_or(0, |part| part.len()) > there;
         failures = if more { 0 } else { failures + 1 };
-        if failures == TRIES || error.downcast_ref::<Refused>().is_some() {
+        if failures == TRIES || error.downcast_ref::<Hopeless>().is_some() {
             bar.abandon();
             return Err(error.context(format!(
                 "cannot fetch {url}: what came is kept, and the next pull goes on from there; or copy the file to {}",
@@ -80,10 +82,16 @@ pub fn pull(entry: &Entry, place: &Path) -> Result<()> {
     }
 }
 
-/// The server does not give it: another try would not help.
+/// Another try would not help.
 #[derive(Debug, thiserror::Error)]
-#[error("the server answers {0}")]
-struct Refused(StatusCode);
+enum Hopeless {
+    #[error("the server answers {0}")]
+    Refused(StatusCode),
+    #[error(
+        "{0}: give --ca the PEM file of the authority that signed the server's certificate, or correct the URL's host"
+    )]
+    Untrusted(ureq::Error),
+}
 
 /// Fetches what is missing after the first `there` bytes.
 fn fetch(
@@ -98,13 +106,16 @@ fn fetch(
     if there > 0 {
         request = request.header("Range", format!("bytes={there}-"));
     }
-    let answer = request.call().context("is this machine online?")?;
+    let answer = match request.call() {
+        Err(error) if tls::is_untrusted(&error) => return Err(Hopeless::Untrusted(error).into()),
+        answer => answer.context("is this machine online?")?,
+    };
     let (there, file) = match answer.status() {
         StatusCode::PARTIAL_CONTENT => (there, OpenOptions::new().append(true).open(part)),
         // All of it, whatever was asked for.
         StatusCode::OK => (0, File::create(part)),
         status if status.is_server_error() => bail!("the server answers {status}"),
-        status => return Err(Refused(status).into()),
+        status => return Err(Hopeless::Refused(status).into()),
     };
     let mut file = file.with_context(|| format!("cannot write {}", part.display()))?;
     bar.set_position(there);

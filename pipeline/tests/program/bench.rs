@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
 use image::{Rgb, RgbImage};
 use serde_json::{Value, json};
@@ -157,6 +158,79 @@ fn each_method_captions_the_same_windows_in_its_own_way() {
     assert!(
         text.contains("20 Mbit/s") && text.contains("FLOPs in the cloud, 65 % less"),
         "{text}"
+    );
+}
+
+/// The table of `bench/paper_scale_table.py`, of windows as the benchmark writes them.
+#[test]
+fn what_was_sent_is_put_into_figures_of_the_papers_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = |ms: f64| json!({"ms": 2.0 * ms, "graph_ms": ms, "flops": ms * 1e11});
+    let kept = |share: f64, prefill: f64, decode: f64, verify: f64| json!({"share": share, "prefill": step(prefill), "decode": step(decode), "verify": step(verify)});
+    let encoder = json!({"ms": 100.0, "graph_ms": null, "flops": 1e13});
+    let kept = [kept(1.0, 40.0, 10.0, 12.0), kept(0.5, 20.0, 8.0, 10.0)];
+    let picture = json!({"encoder": encoder, "kept": kept});
+    let scale = json!({
+        "draft_tokens": 10,
+        "models": {"Qwen2.5-VL-7B": {"pictures": {"1280 x 720": picture}}},
+    });
+    let draft = json!({"after": 0.1, "text": "a", "tokens": 4});
+    let window = |method: &str,
+                  decision: &str,
+                  video: u32,
+                  keyframe: bool,
+                  accepted: Option<u32>| {
+        let window = json!({
+            "decision": decision, "tokens": {"video": video}, "keyframe": keyframe,
+            "draft": accepted.map(|_| &draft), "verified": accepted.is_some(), "accepted": accepted,
+        });
+        json!({"method": method, "link": "20 Mbit/s", "window": window}).to_string()
+    };
+    let windows = [
+        window("cloud only", "offload", 0, true, None),
+        window("edge only", "keep", 0, false, None),
+        window("layer split", "offload", 49, false, None),
+        window("MSAO", "keep", 0, false, None),
+        // Fewer than were measured: taken for half of them.
+        window("MSAO", "verify", 12, false, Some(2)),
+        window("MSAO", "verify", 49, false, Some(4)),
+    ];
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("scale.json"), scale.to_string()).unwrap();
+    std::fs::write(at("windows.jsonl"), windows.join("\n")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/paper_scale_table.py");
+    let table = |windows: &str| {
+        let mut python = Command::new("python3");
+        python.arg(&script).arg(at(windows)).arg(at("scale.json"));
+        texts(&python.output().unwrap())
+    };
+    let (found, errors) = table("windows.jsonl");
+    for row in [
+        // The encoder 100, the prefill 40, ten steps of 10.
+        "| cloud only | 100 % | 100 % |  | 240 ms | 240 ms | 24.00 | 100 % |",
+        "| edge only | 0 % |  |  |  | 0 ms | 0.00 | 0 % |",
+        "| layer split | 100 % | 100 % |  | 140 ms | 140 ms | 14.00 | 58 % |",
+        // 20 + 10 + five steps of 8, and 40 + 12.
+        "| MSAO | 67 % | 62 % | 75 % | 61 ms | 41 ms | 4.07 | 17 % |",
+    ] {
+        assert!(found.contains(row), "{row}\n{found}\n{errors}");
+    }
+    assert!(found.contains("(measured)") && found.contains("(calculated)"));
+    std::fs::write(at("none.jsonl"), "").unwrap();
+    let (_, errors) = table("none.jsonl");
+    assert!(errors.contains("make bench-offload"), "{errors}");
+    // The figures that ship are of the form that it reads.
+    let mut python = Command::new("python3");
+    let (found, errors) = texts(
+        &python
+            .arg(&script)
+            .arg(at("windows.jsonl"))
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        found.contains("| layer split | 100 % | 100 % |  | 145 ms |"),
+        "{found}\n{errors}"
     );
 }
 

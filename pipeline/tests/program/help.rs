@@ -93,6 +93,22 @@ fn results_are_json_for_scripts() {
         nats["found"].as_str().unwrap().contains(&server.url()),
         "{nats}"
     );
+    // A full model of pictures and text is opened, too.
+    for (name, variant, found) in [
+        ("smolvlm", "fp32", "SmolVLM, fp32 on cpu"),
+        ("qwen2vl", "fp16", "Qwen2-VL, fp16 on cpu"),
+        ("qwen2vl", "bnb4", "that is there: fp32, fp16, q4, int8"),
+    ] {
+        let model = format!("testdata/tiny_hf/{name}");
+        let mut doctor = vec!["doctor", "--json", "--provider", "cpu"];
+        doctor.extend(["--cloud-model", &model, "--variant", variant]);
+        let output = run(folder.path(), &doctor);
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let checks = report["checks"].as_array().unwrap();
+        let model = checks.iter().find(|check| check["name"] == "full model");
+        let said = model.unwrap().to_string();
+        assert!(said.contains(found), "{said}");
+    }
     // With a fault it is still JSON, and the exit code says so.
     let output = run(
         folder.path(),

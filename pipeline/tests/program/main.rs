@@ -15,6 +15,7 @@ mod dash_scene;
 mod dead;
 mod demo;
 mod docs;
+mod exact;
 mod examples;
 mod explain;
 mod exposition;

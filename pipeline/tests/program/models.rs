@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 use crate::common::{msao, texts};
 
+#[path = "../../../cloud-sink/tests/common/https.rs"]
+mod https;
+
 /// What a request asked for: its path, and from which byte on.
 type Asked = Arc<Mutex<Vec<(String, Option<usize>)>>>;
 
@@ -148,6 +151,41 @@ fn a_pull_that_is_cut_goes_on_where_it_was_and_what_is_whole_is_left() {
     assert!(models(folder.path(), &["pull"]).status.success());
     assert_eq!(asked.lock().unwrap()[3..], [("/a".to_owned(), None)]);
     assert_eq!(std::fs::read(damaged).unwrap(), content);
+}
+
+#[test]
+fn a_server_over_https_is_trusted_by_the_authority_that_is_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = vec![7; 1000];
+    let plain = serve(content.clone(), 300, Asked::default());
+    let plain = plain.strip_prefix("http://").unwrap().parse().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let address = https::in_front_of(plain, "127.0.0.1", &ca);
+    let url = format!("https://{address}/a");
+    manifest(folder.path(), &[("a", &url, content.len(), &hex(&content))]);
+
+    let refused = models(folder.path(), &["pull"]);
+    let (_, error) = texts(&refused);
+    assert!(
+        !refused.status.success()
+            && ["invalid peer certificate", "give --ca", &url]
+                .iter()
+                .all(|words| error.contains(words)),
+        "{error}"
+    );
+    let missing = models(folder.path(), &["pull", "--ca", "/no/such.pem"]);
+    let (_, error) = texts(&missing);
+    assert!(
+        error.contains("--ca: /no/such.pem cannot be read"),
+        "{error}"
+    );
+
+    // The first answer is cut: what is gone on with is trusted in the same way.
+    let pulled = models(folder.path(), &["pull", "--ca", &ca.to_string_lossy()]);
+    let (out, error) = texts(&pulled);
+    assert!(pulled.status.success(), "{out}{error}");
+    let here = std::fs::read(folder.path().join("here/tiny/a")).unwrap();
+    assert_eq!(here, content);
 }
 
 #[test]

@@ -169,6 +169,10 @@ impl Tap {
                         .for_each(|value| bytes.extend(value.as_str().as_bytes()));
                 }
                 bytes.extend(&message.payload);
+                // A compressed window is searched as it comes, and expanded.
+                if let Ok(expanded) = zstd::decode_all(&message.payload[..]) {
+                    bytes.extend(expanded);
+                }
                 let subject = message.subject.to_string();
                 heard.0.lock().unwrap().push((subject, bytes));
             }

@@ -19,7 +19,15 @@ fn worker(folder: &Path, config: &Path) -> Killed {
     Killed(worker.stdout(Stdio::null()).spawn().unwrap())
 }
 
-async fn payloads(connection: &Connection, stream: &str) -> Vec<Vec<u8>> {
+pub async fn connect(server: &TestServer) -> Connection {
+    let config = ConnectConfig {
+        url: server.url(),
+        ..ConnectConfig::default()
+    };
+    Connection::open(&config, AtStart::Fail).await.unwrap()
+}
+
+pub async fn payloads(connection: &Connection, stream: &str) -> Vec<Vec<u8>> {
     let stream = connection.jetstream().get_stream(stream).await.unwrap();
     let state = stream.cached_info().state.clone();
     let mut payloads = Vec::new();
@@ -57,7 +65,7 @@ async fn left(connection: &Connection) -> (u64, usize) {
     (info.num_pending, info.num_ack_pending)
 }
 
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !condition().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -102,11 +110,7 @@ async fn a_worker_killed_in_the_middle_of_a_window_loses_none() {
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
 
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = connect(&server).await;
     let mut wanted = BTreeMap::new();
     for payload in payloads(&connection, "MSAO_FEATURES").await {
         let window = FeatureWindow::decode(&payload).unwrap();
