@@ -31,8 +31,24 @@ pub(super) type Times = (Option<ClockTime>, Option<ClockTime>);
 pub(super) struct Item {
     pub window: FeatureWindow,
     pub times: Times,
-    /// Its length when it came in.
+    /// Its length when it came in, but for the tokens that its keyframe went in place of since.
     pub bytes: usize,
+}
+
+impl Item {
+    /// Bytes of a token of it.
+    fn token(&self) -> usize {
+        let channels = self.window.tokens.first().map_or(0, |t| t.feature.len());
+        TOKEN + channels
+    }
+
+    /// Leaves out what its keyframe, if it has one, goes in place of.
+    fn send_keyframe_alone(&mut self) {
+        let (token, before) = (self.token(), self.window.tokens.len());
+        self.window.send_keyframe_alone();
+        let left_out = before - self.window.tokens.len();
+        self.bytes = self.bytes.saturating_sub(token * left_out);
+    }
 }
 
 struct Waiting {
@@ -318,8 +334,7 @@ impl Desk {
     }
 
     fn decide(&mut self, now: Duration, weighed: planner::Window, item: &mut Item) {
-        let window = &mut item.window;
-        let decision = if weighed.empty || window.draft.is_some() {
+        let decision = if weighed.empty || item.window.draft.is_some() {
             self.runtime.decide(now, weighed)
         } else {
             self.runtime.decide_undrafted(now, weighed)
@@ -336,7 +351,8 @@ impl Desk {
             self.decisions.audits += 1;
         }
         gst::debug!(super::imp::CAT, "{decision}");
-        window.send_keyframe_alone();
+        item.send_keyframe_alone();
+        let window = &mut item.window;
         window.decision = decision.action;
         window.plan = serde_json::to_string(&decision).ok();
         match (decision.action, decision.payload) {
@@ -354,8 +370,7 @@ impl Desk {
     /// The window as the planner sees it.
     fn weigh(&self, item: &Item) -> planner::Window {
         let window = &item.window;
-        let channels = window.tokens.first().map_or(0, |token| token.feature.len());
-        let token = TOKEN + channels;
+        let token = item.token();
         let on_link = |bytes: usize| self.runtime.on_link(bytes as u64) as u32;
         let bare = item.bytes.saturating_sub(token * window.tokens.len());
         // A keyframe goes in place of video tokens, and is among the fixed bytes.
