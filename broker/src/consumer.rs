@@ -235,7 +235,8 @@ impl<'a> Desk<'a> {
     async fn next(&self, pull: &mut Pull, most: usize) -> Option<(jetstream::Message, Loss)> {
         self.deliverer.connection().connected().await;
         if pull.needs_consumer() {
-            match self.open().await {
+            // Rare, and larger than all the rest.
+            match Box::pin(self.open()).await {
                 Ok(consumer) => pull.use_consumer(consumer).await,
                 Err(error) => {
                     pull.fail(&error.to_string()).await;
@@ -265,10 +266,11 @@ impl<'a> Desk<'a> {
     {
         let max = u64::from(self.config.max_deliver);
         let (delivered, sequence) = (delivery.delivered, delivery.stream_sequence);
+        // On the heap at once: what handles a message is large, and would be moved about with it.
         let handled = if delivered <= max {
-            Ok(handle(delivery))
+            Ok(Box::pin(handle(delivery)))
         } else {
-            Err(is_handled(delivery))
+            Err(Box::pin(is_handled(delivery)))
         };
         async move {
             let work = async {
@@ -300,7 +302,8 @@ impl<'a> Desk<'a> {
                     Outcome::Dead(reason) => (AckKind::Term, reason),
                 };
                 if let Some(delivery) = self::delivery(&message) {
-                    self.bury(&delivery, &reason).await;
+                    // Rare, and larger than all the rest.
+                    Box::pin(self.bury(&delivery, &reason)).await;
                 }
                 ack
             };

@@ -222,7 +222,8 @@ impl Deliverer {
         if let Some(latest) = &bucket.latest {
             return Ok((Arc::clone(latest), bucket.set_ups));
         }
-        let set_up = streams::set_up(&self.connection, &self.streams).await;
+        // Rare, and larger than all the rest.
+        let set_up = Box::pin(streams::set_up(&self.connection, &self.streams)).await;
         let store = set_up.map_err(|error| Failure::Other(error.to_string()))?;
         let latest = Arc::new(Latest::new(store));
         bucket.latest = Some(Arc::clone(&latest));

@@ -203,7 +203,8 @@ impl Done {
         if let Some(bucket) = &*bucket {
             return Ok(bucket.clone());
         }
-        let made = streams::set_up_done(&self.connection, &self.streams).await?;
+        // Rare, and larger than all the rest.
+        let made = Box::pin(streams::set_up_done(&self.connection, &self.streams)).await?;
         Ok(bucket.insert(made).clone())
     }
 

@@ -83,6 +83,9 @@ pub async fn all(connection: &Connection, most: usize) -> Result<Vec<Caption>, B
     Ok(captions)
 }
 
+/// The name of a plan in an encoded caption.
+const PLAN: &[u8] = b"\"plan\"";
+
 /// Rigs whose writes are remembered; beyond that all are forgotten, and each is read again before it is written.
 const REMEMBERED: usize = 4096;
 
@@ -170,9 +173,7 @@ impl Latest {
                 None => return Ok(()),
             },
         };
-        let mut caption = Caption::decode(payload)?;
-        caption.plan = None;
-        let payload = Bytes::from(caption.encode()?);
+        let payload = without_plan(payload)?;
         loop {
             let update = self.bucket.update(rig.as_str(), payload.clone(), revision);
             match update.await {
@@ -218,6 +219,17 @@ impl Latest {
     }
 }
 
+/// The encoded caption without its plan; most have none.
+fn without_plan(payload: &Bytes) -> Result<Bytes, InvalidCaption> {
+    let names_it = |bytes: &[u8]| bytes.windows(PLAN.len()).any(|part| part == PLAN);
+    if !names_it(payload) {
+        return Ok(payload.clone());
+    }
+    let mut caption = Caption::decode(payload)?;
+    caption.plan = None;
+    Ok(caption.encode()?.into())
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -226,5 +238,25 @@ fn fault(rig: &Rig, error: &dyn std::error::Error) -> LatestError {
     LatestError::Bucket {
         rig: rig.clone(),
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_stays_behind() {
+        let payload = Bytes::from_static(include_bytes!("../tests/golden/caption-1.1.json"));
+        let mut caption = Caption::decode(&payload).unwrap();
+        assert!(caption.plan.take().is_some());
+        caption.text = r#"the "plan" of a house"#.to_owned();
+        let mut planned = caption.clone();
+        planned.plan = Some(serde_json::json!({ "action": "verify" }));
+        for caption_of in [&caption, &planned] {
+            let payload = Bytes::from(caption_of.encode().unwrap());
+            let left = without_plan(&payload).unwrap();
+            assert_eq!(Caption::decode(&left).unwrap(), caption);
+        }
     }
 }

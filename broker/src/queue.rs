@@ -29,6 +29,8 @@ struct State {
     messages: VecDeque<Message>,
     bytes: usize,
     cancelled: bool,
+    /// Threads that wait for a change: telling nobody is a call of the system, too.
+    waiting: usize,
     counters: Counters,
 }
 
@@ -63,10 +65,9 @@ impl Queue {
             match self.on_full {
                 OnFull::Block if state.cancelled => return Err(PublishError::Cancelled),
                 OnFull::Block => {
-                    state = self
-                        .changed
-                        .wait(state)
-                        .unwrap_or_else(PoisonError::into_inner)
+                    state.waiting += 1;
+                    state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
+                    state.waiting -= 1;
                 }
                 OnFull::DropNewest => {
                     state.counters.published += 1;
@@ -93,6 +94,15 @@ impl Queue {
         Ok(())
     }
 
+    /// Lets go of the state, and tells those who wait.
+    fn change(&self, state: MutexGuard<'_, State>) {
+        let somebody = state.waiting > 0;
+        drop(state);
+        if somebody {
+            self.changed.notify_all();
+        }
+    }
+
     fn fits(&self, state: &State, bytes: usize) -> bool {
         state.messages.len() < self.max_messages && state.bytes + bytes <= self.max_bytes
     }
@@ -100,20 +110,19 @@ impl Queue {
     /// Takes the oldest message out; it stays pending until it is settled. For one task.
     pub async fn pop(&self) -> Message {
         loop {
-            let taken = {
-                let mut state = self.lock();
-                let taken = state.messages.pop_front();
-                if let Some(message) = &taken {
-                    state.bytes -= message.wire_len();
-                }
-                taken
-            };
-            if let Some(message) = taken {
-                self.changed.notify_all();
+            if let Some(message) = self.take() {
                 return message;
             }
             self.entered.notified().await;
         }
+    }
+
+    fn take(&self) -> Option<Message> {
+        let mut state = self.lock();
+        let message = state.messages.pop_front()?;
+        state.bytes -= message.wire_len();
+        self.change(state);
+        Some(message)
     }
 
     pub fn retried(&self) {
@@ -125,8 +134,7 @@ impl Queue {
         state.counters.pending -= 1;
         state.counters.acknowledged += 1;
         state.counters.bytes_sent += message.wire_len() as u64;
-        drop(state);
-        self.changed.notify_all();
+        self.change(state);
     }
 
     /// A message that was taken out will never be acknowledged.
@@ -134,8 +142,7 @@ impl Queue {
         let mut state = self.lock();
         state.counters.pending -= 1;
         state.drop_one(message, reason);
-        drop(state);
-        self.changed.notify_all();
+        self.change(state);
     }
 
     pub fn counters(&self) -> Counters {
@@ -143,8 +150,9 @@ impl Queue {
     }
 
     pub fn set_cancelled(&self, cancelled: bool) {
-        self.lock().cancelled = cancelled;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.cancelled = cancelled;
+        self.change(state);
     }
 
     /// Blocks until nothing is pending. Returns what is still pending after `timeout`, or when cancelled.
@@ -156,8 +164,10 @@ impl Queue {
             if left.is_zero() {
                 break;
             }
+            state.waiting += 1;
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
         state.counters.pending
     }

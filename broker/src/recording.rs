@@ -73,7 +73,7 @@ mod tests {
         }
         let mut other = FeatureWindow::decode(GOLDEN).unwrap();
         for token in &mut other.tokens {
-            token.feature.push(1);
+            token.feature = [&*token.feature, &[1]].concat().into();
         }
         (same, other.encode().unwrap())
     }

@@ -10,6 +10,7 @@ use broker::{
     caption::Verdict,
     features::{ASKED, DEFERRED, REDRAFTED},
     headers::{self, TraceParent},
+    limits,
     message::Kind,
 };
 use offload::Action;
@@ -182,6 +183,33 @@ fn what_the_schema_refuses_the_reader_refuses() {
             Caption::decode(caption.to_string().as_bytes()).is_err(),
             "the reader takes {caption}"
         );
+    }
+}
+
+#[test]
+fn the_schema_has_the_readers_limits() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let caption = json_of(&answer());
+    let stream = caption["mas"][0].clone();
+    let text = |length: usize| json!("x".repeat(length));
+    let version = |length: usize| json!(format!("caption/1.{:0>1$}", 1, length - 10));
+    let streams = |length: usize| json!(vec![stream.clone(); length]);
+    let fields: [(&str, usize, &dyn Fn(usize) -> Value); 5] = [
+        ("schema", limits::NAME, &version),
+        ("text", limits::TEXT, &text),
+        ("question", limits::TEXT, &text),
+        ("model", limits::SHORT_TEXT, &text),
+        ("mas", limits::STREAMS, &streams),
+    ];
+    for (field, most, value) in fields {
+        for (length, fits) in [(most, true), (most + 1, false)] {
+            let mut caption = caption.clone();
+            caption[field] = value(length);
+            let read = Caption::decode(caption.to_string().as_bytes());
+            assert_eq!(validator.is_valid(&caption), fits, "{field} of {length}");
+            assert_eq!(read.is_ok(), fits, "{field} of {length}: {read:?}");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use arrow_ipc::{
 use broker::{
     DraftReport, FeatureWindow, Modality, ModalityReport, Token, WindowId, features::THINNED,
 };
+use bytes::Bytes;
 use offload::Action;
 use proptest::{collection::vec, option, prelude::*};
 use ulid::Ulid;
@@ -87,9 +88,9 @@ fn invalid_windows_are_named() {
             w.modalities[0].stream = "a b".to_owned()
         }),
         ("of 64 and of 3 channels", |w| {
-            w.tokens[2].feature = vec![1, 2, 3]
+            w.tokens[2].feature = vec![1, 2, 3].into()
         }),
-        ("no report", |w| w.tokens[0].stream = "rear".to_owned()),
+        ("no report", |w| w.tokens[0].stream = "rear".into()),
         ("scale is -1", |w| w.tokens[0].scale = -1.0),
         ("5 log-probabilities for 6", |w| {
             w.draft.as_mut().unwrap().logprobs.truncate(5)
@@ -284,13 +285,13 @@ fn token(reports: Vec<ModalityReport>, channels: usize) -> impl Strategy<Value =
             } = of.get(&reports).clone();
             Token {
                 modality,
-                stream,
+                stream: stream.into(),
                 t,
                 y,
                 x,
                 importance,
                 scale,
-                feature,
+                feature: feature.into(),
             }
         },
     )
@@ -337,6 +338,17 @@ proptest! {
     #[test]
     fn any_window_round_trips(window in windows()) {
         prop_assert_eq!(FeatureWindow::decode(&window.encode().unwrap()).unwrap(), window);
+    }
+
+    /// A connection puts messages one after another, wherever that is.
+    #[test]
+    fn a_message_is_read_where_it_lies(window in windows(), before in 0_usize..16) {
+        let message = [vec![7; before], window.encode().unwrap()].concat();
+        let message = Bytes::from(message).slice(before..);
+        let read = FeatureWindow::decode_shared(&message).unwrap();
+        let place = message.as_ptr_range();
+        prop_assert!(read.tokens.iter().all(|token| place.contains(&token.feature.as_ptr().cast())));
+        prop_assert_eq!(read, window);
     }
 
     #[test]

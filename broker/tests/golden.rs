@@ -47,7 +47,7 @@ fn window() -> FeatureWindow {
         .iter_mut()
         .zip([[1, -2, 3, -4], [100, 50, -50, -100]])
     {
-        token.feature = feature.to_vec();
+        token.feature = feature.to_vec().into();
     }
     window
 }

@@ -143,7 +143,7 @@ fn tokens(window: &FeatureWindow, config: &mllm::Config) -> Result<Tokens, Model
         let Some(stream) = window.stream(sent) else {
             continue;
         };
-        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()));
+        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, &*t.feature));
         let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
         *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
     }
@@ -187,13 +187,13 @@ pub(crate) mod tests {
         };
         let token = |modality, stream: &str, (y, x), feature: [i8; 2]| Token {
             modality,
-            stream: stream.to_owned(),
+            stream: stream.into(),
             t: 0,
             y,
             x,
             importance: 1.0,
             scale: 0.5,
-            feature: feature.to_vec(),
+            feature: feature.to_vec().into(),
         };
         FeatureWindow {
             id: broker::WindowId {

@@ -184,7 +184,7 @@ impl Worker<'_> {
 
     async fn caption(&self, delivery: Delivery) -> Outcome {
         let begun = (Instant::now(), OffsetDateTime::now_utc());
-        let window = match FeatureWindow::decode(&delivery.payload) {
+        let window = match FeatureWindow::decode_shared(&delivery.payload) {
             Ok(window) => window,
             // The same bytes would fail the same way.
             Err(error) => return Outcome::Dead(error.to_string()),
@@ -232,13 +232,13 @@ impl Worker<'_> {
                 return outcome;
             }
         };
-        self.publish(&window, verdict, &delivery, parent, begun)
-            .await
+        // Most of a window's state, and of no use before there is a verdict.
+        Box::pin(self.publish(&window, verdict, &delivery, parent, begun)).await
     }
 
     /// Whether a window that was delivered too often was captioned by one of those who had it.
     async fn is_captioned(&self, delivery: Delivery) -> bool {
-        match FeatureWindow::decode(&delivery.payload) {
+        match FeatureWindow::decode_shared(&delivery.payload) {
             Ok(window) => self.has_last_word(&window.id, &delivery).await,
             Err(_) => false,
         }
@@ -256,7 +256,8 @@ impl Worker<'_> {
             }
             // Whoever had it before may have died after its caption and before the record of it.
             let again = delivery.delivered > 1;
-            Ok(again && self.done.search(id, REVISION, delivery.published).await?)
+            // Rare, and larger than all the rest.
+            Ok(again && Box::pin(self.done.search(id, REVISION, delivery.published)).await?)
         };
         found.await.unwrap_or_else(|error: DoneError| {
             tracing::warn!("{error}");

@@ -1,12 +1,9 @@
 //! The verifier's thread: a model works for long at a time, and must not do so on the async runtime.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
-    time::{Duration, Instant},
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use broker::FeatureWindow;
@@ -35,8 +32,7 @@ pub(crate) struct Judge {
     pub model: String,
     pub provider: String,
     pub server: Option<Arc<Counters>>,
-    requests: mpsc::Sender<Request>,
-    waiting: Arc<AtomicUsize>,
+    inbox: Arc<Inbox>,
 }
 
 impl Judge {
@@ -45,15 +41,13 @@ impl Judge {
         load: impl FnOnce() -> Result<V, Error> + Send + 'static,
         batching: Batching,
     ) -> Result<Self, Error> {
-        // As many requests as the consumer has windows in hand.
-        let (requests, inbox) = mpsc::channel::<Request>();
+        let inbox = Arc::new(Inbox::new(batching));
+        let end = End(Arc::clone(&inbox));
         let (loaded, ready) = oneshot::channel();
         let ended = |what: String| Error::Thread {
             model: "(not loaded)".to_owned(),
             what,
         };
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let left = Arc::clone(&waiting);
         let work = move || {
             let mut verifier = match load() {
                 Ok(verifier) => verifier,
@@ -67,8 +61,7 @@ impl Judge {
             if loaded.send(Ok(about)).is_err() {
                 return;
             }
-            while let Some(batch) = next(&inbox, batching) {
-                left.fetch_sub(batch.len(), Ordering::Relaxed);
+            while let Some(batch) = end.0.next() {
                 let (windows, mut answers): (Vec<_>, Vec<_>) = (batch.into_iter())
                     .map(|request| (request.window, Some(request.answer)))
                     .unzip();
@@ -91,14 +84,13 @@ impl Judge {
             model,
             provider,
             server,
-            requests,
-            waiting,
+            inbox,
         })
     }
 
     /// How many windows wait for the model.
     pub fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed) as u64
+        self.inbox.lock().requests.len() as u64
     }
 
     /// Asks for the verdict on `window`, which comes back with it; `more` tells that others are on their way.
@@ -116,73 +108,187 @@ impl Judge {
             more,
             answer,
         };
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.requests.send(request).map_err(|_| ended())?;
+        self.inbox.put(request);
         verdict.await.map_err(|_| ended())
     }
 }
 
-/// The next batch: what waits, and what is on its way if it comes in time. A window that is the only one goes at once.
-/// `None` when nobody can ask any more.
-fn next(inbox: &mpsc::Receiver<Request>, batching: Batching) -> Option<Vec<Request>> {
-    let first = inbox.recv().ok()?;
-    let until = Instant::now() + batching.wait;
-    let mut more = first.more;
-    let mut batch = vec![first];
-    while batch.len() < batching.max {
-        let patience = if more {
-            until.saturating_duration_since(Instant::now())
-        } else {
-            Duration::ZERO
-        };
-        let Ok(request) = inbox.recv_timeout(patience) else {
-            break;
-        };
-        more = request.more;
-        batch.push(request);
+impl Drop for Judge {
+    fn drop(&mut self) {
+        self.inbox.close();
     }
-    Some(batch)
+}
+
+/// The thread's end of the inbox: with it goes what still waits, and whoever asked hears of it.
+struct End(Arc<Inbox>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.lock().requests.clear();
+    }
+}
+
+/// What waits for the model: as many windows as the consumer has in hand. Its thread is woken for a whole batch, not for
+/// each window of it.
+struct Inbox {
+    batching: Batching,
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    /// Whether the thread waits for news.
+    idle: bool,
+    closed: bool,
+}
+
+impl Waiting {
+    /// Whether there is nothing to wait for.
+    fn is_whole(&self, most: usize) -> bool {
+        let more = self.requests.back().is_some_and(|last| last.more);
+        self.closed || self.requests.len() >= most || !more
+    }
+}
+
+impl Inbox {
+    fn new(batching: Batching) -> Self {
+        Self {
+            batching,
+            waiting: Mutex::default(),
+            news: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A closed one drops it, and so its answer.
+    fn put(&self, request: Request) {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return;
+        }
+        waiting.requests.push_back(request);
+        let is_first = waiting.requests.len() == 1;
+        if waiting.idle && (is_first || waiting.is_whole(self.batching.max)) {
+            self.news.notify_one();
+        }
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_one();
+    }
+
+    /// The next batch: what waits, and what is on its way if it comes in time. A window that is the only one goes at once.
+    /// `None` when nobody can ask any more.
+    fn next(&self) -> Option<Vec<Request>> {
+        let Batching { max, wait } = self.batching;
+        let mut waiting = self.lock();
+        waiting.idle = true;
+        let first = |waiting: &mut Waiting| waiting.requests.is_empty() && !waiting.closed;
+        let arrived = self.news.wait_while(waiting, first);
+        let more = |waiting: &mut Waiting| !waiting.is_whole(max);
+        let waiting = arrived.unwrap_or_else(PoisonError::into_inner);
+        let gathered = self.news.wait_timeout_while(waiting, wait, more);
+        let (mut waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        waiting.idle = false;
+        let count = waiting.requests.len().min(max);
+        (count > 0).then(|| waiting.requests.drain(..count).collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use broker::caption::Verdict;
+
     use super::*;
+    use crate::Fault;
 
     /// A request, with whoever asked gone: nothing here is answered.
-    fn request(requests: &mpsc::Sender<Request>, window: &FeatureWindow, more: bool) {
-        let request = Request {
+    fn request(inbox: &Inbox, window: &FeatureWindow, more: bool) {
+        inbox.put(Request {
             window: window.clone(),
             more,
             answer: oneshot::channel().0,
-        };
-        requests.send(request).unwrap();
+        });
     }
 
     #[test]
     fn batches_hold_what_waits_and_wait_only_for_what_is_on_its_way() {
         const LONG: Duration = Duration::from_secs(600);
         let window = crate::model::tests::window();
-        let (requests, inbox) = mpsc::channel();
-        let size = |max, wait| next(&inbox, Batching { max, wait }).unwrap().len();
+        let inbox = |max, wait| Inbox::new(Batching { max, wait });
+        let size = |inbox: &Inbox| inbox.next().unwrap().len();
 
         // Alone it goes at once, however long the model might wait.
-        request(&requests, &window, false);
-        assert_eq!(size(4, LONG), 1);
+        let patient = Arc::new(inbox(4, LONG));
+        request(&patient, &window, false);
+        assert_eq!(size(&patient), 1);
         // What waits goes together, up to the most.
-        (0..6).for_each(|_| request(&requests, &window, false));
-        assert_eq!((size(4, LONG), size(4, LONG)), (4, 2));
+        (0..6).for_each(|_| request(&patient, &window, false));
+        assert_eq!((size(&patient), size(&patient)), (4, 2));
         // What is on its way is waited for, but not for ever.
-        request(&requests, &window, true);
-        let other = requests.clone();
-        let late = window.clone();
+        request(&patient, &window, true);
+        let (other, late) = (Arc::clone(&patient), window.clone());
         let sender = std::thread::spawn(move || request(&other, &late, false));
-        assert_eq!(size(4, LONG), 2);
+        assert_eq!(size(&patient), 2);
         sender.join().unwrap();
-        request(&requests, &window, true);
-        assert_eq!(size(4, Duration::from_millis(1)), 1);
-        request(&requests, &window, true);
-        assert_eq!(size(1, LONG), 1);
-        drop(requests);
-        assert!(next(&inbox, Batching { max: 4, wait: LONG }).is_none());
+        let hasty = inbox(4, Duration::from_millis(1));
+        request(&hasty, &window, true);
+        assert_eq!(size(&hasty), 1);
+        let single = inbox(1, LONG);
+        request(&single, &window, true);
+        assert_eq!(size(&single), 1);
+        // What waits is still judged, and then there is nothing.
+        request(&patient, &window, true);
+        patient.close();
+        assert_eq!(size(&patient), 1);
+        assert!(patient.next().is_none());
+        // Whoever asks a thread that is gone hears of it.
+        let (answer, mut verdict) = oneshot::channel();
+        let window = window.clone();
+        patient.put(Request {
+            window,
+            more: false,
+            answer,
+        });
+        assert!(verdict.try_recv().is_err());
+    }
+
+    struct Fatal;
+
+    impl Verifier for Fatal {
+        fn model(&self) -> &str {
+            "fatal"
+        }
+
+        fn provider(&self) -> String {
+            "none".to_owned()
+        }
+
+        fn verify(&mut self, _: &FeatureWindow) -> Result<Option<Verdict>, Fault> {
+            std::panic::panic_any("the model's end")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_ends_leaves_nobody_waiting() {
+        let batching = Batching {
+            max: 1,
+            wait: Duration::ZERO,
+        };
+        let judge = Judge::start(|| Ok(Fatal), batching).await.unwrap();
+        let window = crate::model::tests::window();
+        // The one that it ends with, one that waits behind it, and one that comes after.
+        let asked = || judge.judge(window.clone(), true);
+        let (one, other) = tokio::join!(asked(), asked());
+        for answer in [one, other, asked().await] {
+            assert!(matches!(answer, Err(Error::Thread { .. })));
+        }
     }
 }

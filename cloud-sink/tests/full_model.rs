@@ -36,7 +36,7 @@ fn window() -> FeatureWindow {
                 y: i / 5,
                 x: i % 5,
                 scale: row.scale,
-                feature: row.steps,
+                feature: row.steps.into(),
                 ..common::window(0).tokens[0].clone()
             }
         })

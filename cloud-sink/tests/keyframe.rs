@@ -77,7 +77,7 @@ fn a_keyframe_is_captioned_as_all_of_its_features_are() {
                 y: at / 7,
                 x: at % 7,
                 scale: row.scale,
-                feature: row.steps,
+                feature: row.steps.into(),
                 ..common::window(0).tokens[0].clone()
             }
         })

@@ -19,7 +19,7 @@ pub(crate) fn keep(
 ) {
     let mut names: Vec<(Modality, &str)> = Vec::new();
     for token in &window.tokens {
-        let name = (token.modality, token.stream.as_str());
+        let name = (token.modality, &*token.stream);
         if !names.contains(&name) {
             names.push(name);
         }
@@ -56,7 +56,7 @@ pub(crate) fn keep(
 /// Where a stream's tokens are in the window, in order of position, which is how a model reads them.
 fn of_stream(window: &FeatureWindow, (modality, name): &(Modality, &str)) -> Vec<usize> {
     let tokens = &window.tokens;
-    let is_of = |i: &usize| tokens[*i].modality == *modality && tokens[*i].stream == *name;
+    let is_of = |i: &usize| tokens[*i].modality == *modality && &*tokens[*i].stream == *name;
     let mut indices: Vec<usize> = (0..tokens.len()).filter(is_of).collect();
     indices.sort_by_key(|i| (tokens[*i].t, tokens[*i].y, tokens[*i].x));
     indices
@@ -125,13 +125,13 @@ mod tests {
             tokens: (tokens.iter())
                 .map(|(stream, position, importance)| Token {
                     modality: modality(stream),
-                    stream: (*stream).to_owned(),
+                    stream: (*stream).into(),
                     t: 0,
                     y: position / 4,
                     x: position % 4,
                     importance: *importance,
                     scale: 1.0,
-                    feature: vec![0],
+                    feature: vec![0].into(),
                 })
                 .collect(),
             keyframe: None,
@@ -152,7 +152,7 @@ mod tests {
     ) -> Vec<(String, u16)> {
         let mut window = window(tokens);
         keep(&mut window, most, saliency, betas);
-        let place = |token: &Token| (token.stream.clone(), token.y * 4 + token.x);
+        let place = |token: &Token| (token.stream.to_string(), token.y * 4 + token.x);
         window.tokens.iter().map(place).collect()
     }
 

@@ -43,7 +43,7 @@ fn window(positions: &[u16]) -> FeatureWindow {
             .iter()
             .map(|position| Token {
                 modality: Modality::Video,
-                stream: stream.clone(),
+                stream: stream.as_str().into(),
                 t: 0,
                 y: position / 7,
                 x: position % 7,
@@ -222,7 +222,7 @@ impl Sensing {
             for position in [1u16, 3, 6] {
                 window.tokens.push(Token {
                     modality,
-                    stream: stream.clone(),
+                    stream: stream.as_str().into(),
                     t: position % 2,
                     y: position / 2,
                     x: position % 2,
@@ -276,7 +276,7 @@ fn read(window: &FeatureWindow, config: &mllm::Config) -> mllm::Tokens {
     ] {
         if let Some(stream) = window.stream(sent) {
             let rows = (stream.tokens.iter())
-                .map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()))
+                .map(|t| (t.t, t.y, t.x, t.scale, &*t.feature))
                 .collect::<Vec<_>>();
             let (id, sha256) = (stream.encoder, stream.encoder_sha256);
             let received = mllm::ModalTokens::received(read, config, id, sha256, rows);

@@ -85,14 +85,20 @@ fn tick(clock: &TestClock) -> u64 {
 
 /// The hops that a window has tokens of, by stream.
 fn places(window: &FeatureWindow, stream: &str) -> Vec<u16> {
-    let of_stream = window.tokens.iter().filter(|token| token.stream == stream);
+    let of_stream = window
+        .tokens
+        .iter()
+        .filter(|token| &*token.stream == stream);
     let mut places: Vec<u16> = of_stream.map(|token| token.t).collect();
     places.dedup();
     places
 }
 
 fn count(window: &FeatureWindow, stream: &str) -> usize {
-    let of_stream = window.tokens.iter().filter(|token| token.stream == stream);
+    let of_stream = window
+        .tokens
+        .iter()
+        .filter(|token| &*token.stream == stream);
     of_stream.count()
 }
 

@@ -174,7 +174,7 @@ fn a_window_larger_than_the_server_takes_is_thinned() {
     large.tokens = (0..400)
         .map(|index| broker::Token {
             modality: broker::Modality::Video,
-            stream: "video_0".to_owned(),
+            stream: "video_0".into(),
             t: 0,
             y: index / 20,
             x: index % 20,

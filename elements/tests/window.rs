@@ -104,7 +104,7 @@ fn windows_are_aligned_by_running_time_and_eos_flushes_the_last() {
         first
             .tokens
             .iter()
-            .all(|token| token.feature.len() == 256 && token.stream == "video_0")
+            .all(|token| token.feature.len() == 256 && &*token.stream == "video_0")
     );
 
     let second = decode(&harness.pull().unwrap());
@@ -243,7 +243,10 @@ fn two_streams_join_and_the_one_most_worth_sending_comes_first() {
     assert_eq!((window.frames_kept, window.tokens_possible), (2, 98));
     // They share the budget: one position of the first camera is new.
     let tokens = |stream| {
-        let of_stream = window.tokens.iter().filter(|token| token.stream == stream);
+        let of_stream = window
+            .tokens
+            .iter()
+            .filter(|token| &*token.stream == stream);
         of_stream.count()
     };
     assert_eq!((tokens("video_1"), tokens("video_0")), (19, 1));

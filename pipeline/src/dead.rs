@@ -207,7 +207,7 @@ fn show_window(text: &mut String, window: &FeatureWindow) {
         let tokens = window
             .tokens
             .iter()
-            .filter(|token| token.stream == report.stream);
+            .filter(|token| *token.stream == *report.stream);
         let (modality, stream, mas) = (report.modality, &report.stream, report.mas);
         let (count, encoder) = (tokens.count(), plain(&report.encoder));
         let _ = writeln!(

@@ -93,7 +93,7 @@ pub fn window(id: WindowId, kind: Kind, tokens: u64) -> FeatureWindow {
     };
     let token = |index: u64| Token {
         modality: Modality::Video,
-        stream: "front".to_owned(),
+        stream: "front".into(),
         t: (index / 49) as u16,
         y: (index % 49 / 7) as u16,
         x: (index % 7) as u16,

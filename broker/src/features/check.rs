@@ -77,7 +77,7 @@ impl FeatureWindow {
 
     fn token_violation(&self, token: &Token, channels: usize) -> Option<String> {
         let reported = |report: &ModalityReport| {
-            report.modality == token.modality && report.stream == token.stream
+            report.modality == token.modality && report.stream == *token.stream
         };
         if token.feature.len() != channels {
             return Some(format!(

@@ -1,6 +1,6 @@
 //! An Arrow IPC stream of one row to a window. Columns go by name; unknown ones are ignored.
 
-use std::{any::type_name, fmt::Display, str::FromStr};
+use std::{any::type_name, fmt::Display, str::FromStr, sync::Arc};
 
 use arrow_array::{
     Array, ArrayRef, ArrowPrimitiveType, BinaryArray, FixedSizeListArray, Float32Array, Int8Array,
@@ -8,6 +8,7 @@ use arrow_array::{
     types::{TimestampNanosecondType, UInt16Type, UInt32Type, UInt64Type},
 };
 use arrow_schema::DataType;
+use bytes::Bytes;
 
 use super::{DraftReport, Error, FeatureWindow, ModalityReport, Token, frame};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     limits,
 };
 
-pub(super) fn decode(bytes: &[u8]) -> Result<FeatureWindow, Error> {
+pub(super) fn decode(bytes: &Bytes) -> Result<FeatureWindow, Error> {
     let batch = frame::read(bytes)?;
     let row = Columns {
         prefix: "",
@@ -116,23 +117,35 @@ fn tokens(tokens: &ArrayRef) -> Result<Vec<Token>, Error> {
     let features = columns.array::<FixedSizeListArray>("feature")?;
     let channels = features.value_length() as usize;
     let values = cast::<Int8Array>("tokens.feature", features.values())?.values();
-    (0..tokens.len())
-        .map(|i| {
-            let start = i * channels;
-            Ok(Token {
-                modality: parse("tokens.modality", modality.value(i))?,
-                stream: stream.value(i).to_owned(),
-                t: t.value(i),
-                y: y.value(i),
-                x: x.value(i),
-                importance: importance.value(i),
-                scale: scale.value(i),
-                feature: (values.get(start..start + channels))
-                    .ok_or_else(|| Error::Malformed("column 'tokens.feature' is short".to_owned()))?
-                    .to_vec(),
-            })
-        })
-        .collect()
+    let mut decoded: Vec<Token> = Vec::with_capacity(tokens.len());
+    for i in 0..tokens.len() {
+        let start = i * channels;
+        if values.len() < start + channels {
+            let short = "column 'tokens.feature' is short".to_owned();
+            return Err(Error::Malformed(short));
+        }
+        // Tokens of a stream come together.
+        let before = decoded.last();
+        let modality = match before.filter(|token| token.modality.name() == modality.value(i)) {
+            Some(token) => token.modality,
+            None => parse("tokens.modality", modality.value(i))?,
+        };
+        let stream = match before.filter(|token| &*token.stream == stream.value(i)) {
+            Some(token) => Arc::clone(&token.stream),
+            None => stream.value(i).into(),
+        };
+        decoded.push(Token {
+            modality,
+            stream,
+            t: t.value(i),
+            y: y.value(i),
+            x: x.value(i),
+            importance: importance.value(i),
+            scale: scale.value(i),
+            feature: values.slice(start, channels),
+        });
+    }
+    Ok(decoded)
 }
 
 fn strings(name: &str, values: &ArrayRef) -> Result<Vec<String>, Error> {
@@ -167,14 +180,13 @@ struct Columns<'a, P> {
 
 impl<'a, P: Parent> Columns<'a, P> {
     fn array<A: Array + 'static>(&self, name: &str) -> Result<&'a A, Error> {
-        let full = format!("{}{name}", self.prefix);
+        let wrong = |what| Error::Malformed(format!("column '{}{name}' {what}", self.prefix));
         let column = self.parent.column(name);
-        let column =
-            column.ok_or_else(|| Error::Malformed(format!("column '{full}' is missing")))?;
+        let column = column.ok_or_else(|| wrong("is missing"))?;
         if column.null_count() > 0 && !matches!(column.data_type(), DataType::Struct(_)) {
-            return Err(Error::Malformed(format!("column '{full}' holds nulls")));
+            return Err(wrong("holds nulls"));
         }
-        cast(&full, column)
+        cast(format_args!("{}{name}", self.prefix), column)
     }
 
     fn text(&self, name: &str) -> Result<&'a StringArray, Error> {
@@ -218,7 +230,7 @@ impl<'a, P: Parent> Columns<'a, P> {
     }
 }
 
-fn cast<'a, A: Array + 'static>(name: &str, array: &'a ArrayRef) -> Result<&'a A, Error> {
+fn cast<A: Array + 'static>(name: impl Display, array: &ArrayRef) -> Result<&A, Error> {
     array.as_any().downcast_ref().ok_or_else(|| {
         let expected = type_name::<A>().rsplit("::").next().unwrap_or_default();
         Error::Malformed(format!(

@@ -9,13 +9,10 @@ use arrow_array::{
     ArrayRef, BinaryArray, FixedSizeListArray, Float32Array, Int8Array, ListArray, RecordBatch,
     StringArray, StructArray, TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_ipc::{
     MetadataVersion,
-    writer::{
-        DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions, StreamWriter,
-        write_message,
-    },
+    writer::{IpcWriteOptions, StreamEncoder, StreamWriter},
 };
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 
@@ -26,25 +23,36 @@ const ALIGNMENT: usize = 8;
 /// What a window commonly has at most besides its tokens, and a token besides its channels.
 const ROOM: usize = 6 * 1024;
 const TOKEN_ROOM: usize = 40;
+/// Features of more bytes leave no room for others.
+const LONGEST_KEPT: usize = 1 << 20;
 
 pub(super) fn encode(window: &FeatureWindow) -> Result<Vec<u8>, Error> {
-    let batch = batch(window)?;
-    let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
     let channels = window.tokens.first().map_or(1, |token| token.feature.len());
-    let head = head(channels, &batch, &options)?;
+    let mut last = Encoder::last();
+    let mut features = (last.as_mut()).map_or_else(Vec::new, |last| std::mem::take(&mut last.room));
+    features.clear();
+    for token in &window.tokens {
+        features.extend_from_slice(&token.feature);
+    }
+    let features = ScalarBuffer::from(features);
+    let batch = batch(window, channels, features.clone())?;
+    let mut encoder = match last.filter(|last| last.channels == channels) {
+        Some(last) => last,
+        None => Encoder::new(channels, &batch)?,
+    };
     let mut bytes = Vec::with_capacity(
-        head.len() + ROOM + window.tokens.len() * (channels + TOKEN_ROOM) + keyframe_len(window),
+        encoder.head.len()
+            + ROOM
+            + window.tokens.len() * (channels + TOKEN_ROOM)
+            + keyframe_len(window),
     );
-    bytes.extend_from_slice(&head);
-    let mut dictionaries = DictionaryTracker::new(false);
-    let (_, message) = IpcDataGenerator::default().encode(
-        &batch,
-        &mut dictionaries,
-        &options,
-        &mut IpcWriteContext::default(),
-    )?;
-    write_message(&mut bytes, message, &options)?;
+    bytes.extend_from_slice(&encoder.head);
+    for part in encoder.stream.encode(&batch)? {
+        bytes.extend_from_slice(&part);
+    }
     bytes.extend(END);
+    drop(batch);
+    encoder.keep(features);
     Ok(bytes)
 }
 
@@ -52,31 +60,58 @@ fn keyframe_len(window: &FeatureWindow) -> usize {
     window.keyframe.as_ref().map_or(0, Vec::len)
 }
 
-/// The schema's message, which the number of channels decides; the last one is kept, as making it takes longer than the rest.
-fn head(
+/// Writes record batches of one schema, which the number of channels decides. The last one is kept, as making it takes
+/// longer than the rest.
+struct Encoder {
     channels: usize,
-    batch: &RecordBatch,
-    options: &IpcWriteOptions,
-) -> Result<Arc<[u8]>, ArrowError> {
-    static LAST: Mutex<Option<(usize, Arc<[u8]>)>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((of, head)) = &*last
-        && *of == channels
-    {
-        return Ok(Arc::clone(head));
-    }
-    let writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options.clone())?;
-    let mut bytes = writer.into_inner()?;
-    bytes.truncate(bytes.len() - END.len());
-    let head: Arc<[u8]> = bytes.into();
-    *last = Some((channels, Arc::clone(&head)));
-    Ok(head)
+    /// The schema's message.
+    head: Vec<u8>,
+    /// Has written the schema.
+    stream: StreamEncoder,
+    /// Where features are gathered: fresh memory costs more than they do.
+    room: Vec<i8>,
 }
 
-fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
+/// Nobody has it while it is in use: who encodes at the same time makes another.
+static LAST: Mutex<Option<Encoder>> = Mutex::new(None);
+
+impl Encoder {
+    fn last() -> Option<Self> {
+        LAST.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn new(channels: usize, batch: &RecordBatch) -> Result<Self, ArrowError> {
+        let schema = batch.schema();
+        let options = IpcWriteOptions::try_new(ALIGNMENT, false, MetadataVersion::V5)?;
+        let writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options.clone())?;
+        let mut head = writer.into_inner()?;
+        head.truncate(head.len() - END.len());
+        let mut stream = StreamEncoder::try_new_with_options(&schema, options)?;
+        stream.encode(batch)?;
+        Ok(Self {
+            channels,
+            head,
+            stream,
+            room: Vec::new(),
+        })
+    }
+
+    fn keep(mut self, features: ScalarBuffer<i8>) {
+        if features.len() <= LONGEST_KEPT {
+            self.room = features.into_inner().into_vec().unwrap_or_default();
+        }
+        *LAST.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+}
+
+fn batch(
+    window: &FeatureWindow,
+    channels: usize,
+    features: ScalarBuffer<i8>,
+) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("rig", text([window.id.rig.as_str()])),
-        ("epoch", text([window.id.epoch.to_string()])),
+        ("rig", text([window.id.rig.as_str()])?),
+        ("epoch", text([window.id.epoch.to_string()])?),
         ("seq", Arc::new(UInt64Array::from(vec![window.id.seq]))),
         ("start_utc", time(window.start_utc_ns)),
         ("end_utc", time(window.end_utc_ns)),
@@ -88,15 +123,15 @@ fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
             "end_running_ns",
             Arc::new(UInt64Array::from(vec![window.end_running_ns])),
         ),
-        ("prompt", text([window.prompt.as_str()])),
-        ("decision", text([window.decision.name()])),
+        ("prompt", text([window.prompt.as_str()])?),
+        ("decision", text([window.decision.name()])?),
         (
             "plan",
             Arc::new(StringArray::from(vec![window.plan.as_deref()])),
         ),
         ("modalities", list(modalities(&window.modalities)?)?),
         ("draft", draft(window.draft.as_ref())?),
-        ("tokens", list(tokens(&window.tokens)?)?),
+        ("tokens", list(tokens(&window.tokens, channels, features)?)?),
         (
             "tokens_possible",
             Arc::new(UInt32Array::from(vec![window.tokens_possible])),
@@ -109,7 +144,7 @@ fn batch(window: &FeatureWindow) -> Result<RecordBatch, ArrowError> {
             "frames_kept",
             Arc::new(UInt32Array::from(vec![window.frames_kept])),
         ),
-        ("flags", list(text(window.flags.iter()))?),
+        ("flags", list(text(&window.flags)?)?),
         ("closed_utc", time(window.closed_utc_ns)),
         ("drafted_utc", time(window.drafted_utc_ns)),
         (
@@ -136,16 +171,16 @@ fn modalities(reports: &[ModalityReport]) -> Result<ArrayRef, ArrowError> {
     let share = |measure: fn(&ModalityReport) -> f32| floats(reports.iter().map(measure));
     structs(
         vec![
-            ("modality", text(reports.iter().map(|r| r.modality.name()))),
-            ("stream", text(reports.iter().map(|r| &r.stream))),
+            ("modality", text(reports.iter().map(|r| r.modality.name()))?),
+            ("stream", text(reports.iter().map(|r| &r.stream))?),
             ("rho", share(|r| r.rho)),
             ("gamma", share(|r| r.gamma)),
             ("beta", share(|r| r.beta)),
             ("mas", share(|r| r.mas)),
-            ("encoder", text(reports.iter().map(|r| &r.encoder))),
+            ("encoder", text(reports.iter().map(|r| &r.encoder))?),
             (
                 "encoder_sha256",
-                text(reports.iter().map(|r| &r.encoder_sha256)),
+                text(reports.iter().map(|r| &r.encoder_sha256))?,
             ),
         ],
         None,
@@ -164,7 +199,7 @@ fn draft(draft: Option<&DraftReport>) -> Result<ArrayRef, ArrowError> {
     let draft = draft.unwrap_or(&absent);
     structs(
         vec![
-            ("text", text([draft.text.as_str()])),
+            ("text", text([draft.text.as_str()])?),
             (
                 "token_ids",
                 list(Arc::new(UInt32Array::from(draft.token_ids.clone())))?,
@@ -174,27 +209,31 @@ fn draft(draft: Option<&DraftReport>) -> Result<ArrayRef, ArrowError> {
                 list(Arc::new(Float32Array::from(draft.logprobs.clone())))?,
             ),
             ("confidence", floats([draft.confidence].into_iter())),
-            ("model", text([draft.model.as_str()])),
+            ("model", text([draft.model.as_str()])?),
         ],
         nulls,
     )
 }
 
-fn tokens(tokens: &[Token]) -> Result<ArrayRef, ArrowError> {
+fn tokens(
+    tokens: &[Token],
+    channels: usize,
+    features: ScalarBuffer<i8>,
+) -> Result<ArrayRef, ArrowError> {
     let place = |axis: fn(&Token) -> u16| -> ArrayRef {
-        Arc::new(UInt16Array::from_iter_values(tokens.iter().map(axis)))
+        Arc::new(UInt16Array::from(
+            tokens.iter().map(axis).collect::<Vec<_>>(),
+        ))
     };
-    let channels = tokens.first().map_or(1, |token| token.feature.len());
     let channels =
         i32::try_from(channels).map_err(|e| ArrowError::InvalidArgumentError(e.to_string()))?;
-    let values: Vec<&[i8]> = tokens.iter().map(|t| t.feature.as_slice()).collect();
-    let values = Int8Array::from(values.concat());
+    let values = Arc::new(Int8Array::new(features, None));
     let item = Arc::new(Field::new("item", DataType::Int8, false));
-    let features = FixedSizeListArray::try_new(item, channels, Arc::new(values), None)?;
+    let features = FixedSizeListArray::try_new(item, channels, values, None)?;
     structs(
         vec![
-            ("modality", text(tokens.iter().map(|t| t.modality.name()))),
-            ("stream", text(tokens.iter().map(|t| &t.stream))),
+            ("modality", text(tokens.iter().map(|t| t.modality.name()))?),
+            ("stream", text(tokens.iter().map(|t| &t.stream))?),
             ("t", place(|t| t.t)),
             ("y", place(|t| t.y)),
             ("x", place(|t| t.x)),
@@ -206,12 +245,23 @@ fn tokens(tokens: &[Token]) -> Result<ArrayRef, ArrowError> {
     )
 }
 
-fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(values))
+// From vectors, here and above: what Arrow gathers itself is aligned for the widest of instructions, which costs more than
+// so few values do.
+
+fn text<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> Result<ArrayRef, ArrowError> {
+    let (mut all, mut ends) = (String::new(), vec![0]);
+    for value in values {
+        all.push_str(value.as_ref());
+        let end = i32::try_from(all.len());
+        ends.push(end.map_err(|e| ArrowError::InvalidArgumentError(e.to_string()))?);
+    }
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+    let all = Buffer::from_vec(all.into_bytes());
+    Ok(Arc::new(StringArray::try_new(offsets, all, None)?))
 }
 
 fn floats(values: impl Iterator<Item = f32>) -> ArrayRef {
-    Arc::new(Float32Array::from_iter_values(values))
+    Arc::new(Float32Array::from(values.collect::<Vec<_>>()))
 }
 
 fn time(nanoseconds: i64) -> ArrayRef {

@@ -14,17 +14,20 @@ use arrow_ipc::{
     root_as_message_with_opts,
 };
 use arrow_schema::{DataType, Fields, Schema, SchemaRef};
+use bytes::Bytes;
 use flatbuffers::VerifierOptions;
 
 use super::{END, Error, SCHEMA, SCHEMA_KEY};
 use crate::limits;
 
 const CONTINUATION: [u8; 4] = [0xff; 4];
+/// Every buffer of an Arrow IPC message begins at a multiple of this.
+const ALIGNMENT: i64 = 8;
 /// Schemas of more bytes are not kept; ours has some 3,000.
 const LONGEST_KEPT: usize = 16 * 1024;
 
 /// The record batch of a stream that holds one schema, one batch and the end mark.
-pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
+pub(super) fn read(bytes: &Bytes) -> Result<RecordBatch, Error> {
     bounded("the message", bytes.len(), limits::MESSAGE)?;
     let (header, rest) = frame(bytes)?;
     let schema = known_schema(header)?;
@@ -36,7 +39,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
     let (body, rest) = body_and_rest
         .split_at_checked(body_len)
         .ok_or_else(|| malformed("the record batch is cut short"))?;
-    let batch = batch(&message, schema, body)?;
+    let batch = batch(&message, schema, bytes.slice_ref(body))?;
 
     if rest != END {
         return Err(malformed(
@@ -48,7 +51,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<RecordBatch, Error> {
 
 /// The schema's message and the record batch's, each with its frame, of a stream that [`read`] takes.
 pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
-    read(bytes)?;
+    read(&Bytes::copy_from_slice(bytes))?;
     let (_, rest) = frame(bytes)?;
     let (schema, rest) = bytes.split_at(bytes.len() - rest.len());
     let batch = rest.split_at_checked(rest.len().saturating_sub(END.len()));
@@ -169,7 +172,7 @@ fn allowed(data_type: &DataType) -> bool {
     }
 }
 
-fn batch(message: &Message<'_>, schema: SchemaRef, body: &[u8]) -> Result<RecordBatch, Error> {
+fn batch(message: &Message<'_>, schema: SchemaRef, body: Bytes) -> Result<RecordBatch, Error> {
     if message.header_type() != MessageHeader::RecordBatch {
         return Err(malformed("no record batch follows its schema"));
     }
@@ -191,8 +194,8 @@ fn batch(message: &Message<'_>, schema: SchemaRef, body: &[u8]) -> Result<Record
     }
     let (body, dictionaries, version) = (Buffer::from(body), HashMap::new(), message.version());
     let decoder = RecordBatchDecoder::try_new(&body, table, schema, &dictionaries, &version)?;
-    // Otherwise Arrow copies what is not aligned.
-    Ok(decoder.with_require_alignment(true).read_record_batch()?)
+    // The body lies where the connection put it: Arrow copies those of its numbers that are not aligned there.
+    Ok(decoder.with_require_alignment(false).read_record_batch()?)
 }
 
 /// The arrays and buffers that a record batch claims to have, in the order of its columns.
@@ -258,6 +261,9 @@ where
         let outside = || malformed("a buffer lies outside the message");
         if offset < 0 || len < 0 || len % width != 0 {
             return Err(outside());
+        }
+        if len > 0 && offset % ALIGNMENT != 0 {
+            return Err(malformed("a buffer is not aligned"));
         }
         let end = offset.checked_add(len).ok_or_else(outside)?;
         if end > self.body_len {

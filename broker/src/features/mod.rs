@@ -7,8 +7,10 @@ mod encode;
 pub(crate) mod file;
 mod frame;
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr, sync::Arc};
 
+use arrow_buffer::ScalarBuffer;
+use bytes::Bytes;
 use offload::Action;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -131,8 +133,8 @@ pub struct DraftReport {
 pub struct Token {
     /// What the stream senses.
     pub modality: Modality,
-    /// The stream's name, as in one of the window's [`ModalityReport`]s.
-    pub stream: String,
+    /// The stream's name, as in one of the window's [`ModalityReport`]s; those of a stream share it.
+    pub stream: Arc<str>,
     /// Sample within the window, from 0.
     pub t: u16,
     /// Row of the position.
@@ -143,8 +145,9 @@ pub struct Token {
     pub importance: f32,
     /// What one step of `feature` is worth: the value at c is `feature[c] * scale`.
     pub scale: f32,
-    /// The quantised feature: at least one channel, of one length within a window.
-    pub feature: Vec<i8>,
+    /// The quantised feature: at least one channel, of one length within a window. Those of a decoded window lie in the
+    /// message that it came in, which each of them keeps.
+    pub feature: ScalarBuffer<i8>,
 }
 
 /// What is left of all of a rig's streams in a window of time.
@@ -238,7 +241,7 @@ impl FeatureWindow {
             .iter()
             .filter(|t| t.modality == modality)
             .peekable();
-        let name = tokens.peek()?.stream.as_str();
+        let name = &*tokens.peek()?.stream;
         let report = self
             .modalities
             .iter()
@@ -247,7 +250,7 @@ impl FeatureWindow {
             name,
             encoder: report.map_or("", |r| &r.encoder),
             encoder_sha256: report.map_or("", |r| &r.encoder_sha256),
-            tokens: tokens.filter(|t| t.stream == name).collect(),
+            tokens: tokens.filter(|t| &*t.stream == name).collect(),
         })
     }
 
@@ -269,7 +272,20 @@ impl FeatureWindow {
     /// # Errors
     /// The bytes are cut short, corrupt, of another schema major, or hold a value out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let window = decode::decode(&compression::expand(bytes)?)?;
+        Self::decode_shared(&Bytes::copy_from_slice(bytes))
+    }
+
+    /// As [`decode`](Self::decode), without a copy of the features: unless they are compressed they stay in `bytes`, and
+    /// keep it.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode).
+    pub fn decode_shared(bytes: &Bytes) -> Result<Self, Error> {
+        let expanded = match compression::expand(bytes)? {
+            Cow::Borrowed(_) => bytes.clone(),
+            Cow::Owned(expanded) => expanded.into(),
+        };
+        let window = decode::decode(&expanded)?;
         window.check()?;
         Ok(window)
     }

@@ -41,7 +41,7 @@ pub fn window(seq: u64) -> FeatureWindow {
     };
     let token = |modality, stream: &str, x| Token {
         modality,
-        stream: stream.to_owned(),
+        stream: stream.into(),
         t: 0,
         y: 6,
         x,

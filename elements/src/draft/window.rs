@@ -167,7 +167,7 @@ pub(super) fn tokens(window: &FeatureWindow, config: &Config) -> Result<Option<T
         let Some(stream) = window.stream(sent) else {
             continue;
         };
-        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, t.feature.as_slice()));
+        let rows = (stream.tokens.iter()).map(|t| (t.t, t.y, t.x, t.scale, &*t.feature));
         let (encoder, sha256) = (stream.encoder, stream.encoder_sha256);
         *tokens.get_mut(read) = Some(ModalTokens::received(read, config, encoder, sha256, rows)?);
     }

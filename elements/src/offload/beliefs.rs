@@ -28,7 +28,7 @@ impl Draft {
         let channels = window.tokens.first()?.feature.len();
         let mut scene = vec![0.0; channels];
         for token in &window.tokens {
-            for (sum, value) in scene.iter_mut().zip(&token.feature) {
+            for (sum, value) in scene.iter_mut().zip(&*token.feature) {
                 *sum += f32::from(*value) * token.scale;
             }
         }

@@ -1,6 +1,6 @@
 //! From what was gathered to a feature window: T2, selection, quantisation.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use broker::{FeatureWindow, Modality, ModalityReport, Rig, Token, WindowId, limits};
@@ -184,6 +184,7 @@ impl Encoder {
         source: &Source,
         kept: &[usize],
     ) -> Result<Duration, Error> {
+        let stream: Arc<str> = source.stream.as_str().into();
         let mut spent = Duration::ZERO;
         let mut first = 0;
         for sample in &source.samples {
@@ -214,13 +215,13 @@ impl Encoder {
                 let row = quantise(&features.row(row).to_vec());
                 window.tokens.push(Token {
                     modality: source.modality,
-                    stream: source.stream.clone(),
+                    stream: Arc::clone(&stream),
                     t: sample.t,
                     y: (position / columns) as u16,
                     x: (position % columns) as u16,
                     importance: importance[position],
                     scale: row.scale,
-                    feature: row.steps,
+                    feature: row.steps.into(),
                 });
             }
         }

@@ -323,7 +323,7 @@ pub fn drafted(seq: u64, confidence: f32) -> FeatureWindow {
         tokens: (0..49)
             .map(|position| Token {
                 modality: Modality::Video,
-                stream: stream.clone(),
+                stream: stream.as_str().into(),
                 t: 0,
                 y: position / 7,
                 x: position % 7,

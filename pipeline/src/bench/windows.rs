@@ -269,13 +269,13 @@ impl Encoded {
             let row = &sense.rows[position];
             Token {
                 modality: sent(modality),
-                stream: modality.to_string(),
+                stream: modality.to_string().into(),
                 t: t as u16,
                 y: y as u16,
                 x: x as u16,
                 importance: sense.importance[position],
                 scale: row.scale,
-                feature: row.steps.clone(),
+                feature: row.steps.clone().into(),
             }
         };
         self.present()

@@ -43,13 +43,13 @@ fn window(rig: &str, seq: u64, tokens: u16, drafted: i64) -> FeatureWindow {
     }];
     let token = |x| Token {
         modality: Modality::Video,
-        stream: "video_0".to_owned(),
+        stream: "video_0".into(),
         t: 0,
         y: 0,
         x,
         importance: 1.0,
         scale: 0.5,
-        feature: vec![seq as i8; 64],
+        feature: vec![seq as i8; 64].into(),
     };
     window.tokens = (0..tokens).map(token).collect();
     window.tokens_possible = tokens.into();

@@ -44,7 +44,7 @@ impl Windows {
                 return window
                     .tokens
                     .into_iter()
-                    .map(|token| token.stream)
+                    .map(|token| token.stream.to_string())
                     .collect();
             }
             assert!(Instant::now() < deadline, "no window comes");

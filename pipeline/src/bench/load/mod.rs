@@ -1,6 +1,7 @@
 //! `msao bench load`: windows from edge to broker to cloud worker, without a model, against JetStream's client alone on
 //! the same machine in the same run.
 
+mod cpu;
 mod memory;
 mod path;
 mod raw;
@@ -175,10 +176,10 @@ async fn rate(load: &Load, rounds: usize) -> Result<Rate> {
     let (mut raw, mut own) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         let (_folder, server) = broker().await?;
-        raw.push(raw::run(load, &server.url).await?);
+        raw.push(raw::run(load, &server).await?);
         server.stop().await?;
         let (passed, _) = msao(load, None).await?;
-        own.push(passed.windows as f64 / passed.seconds);
+        own.push((passed.windows as f64 / passed.seconds, passed.cpu));
     }
     Rate::of(load, &raw, &own)
 }
@@ -187,7 +188,7 @@ async fn rate(load: &Load, rounds: usize) -> Result<Rate> {
 async fn msao(load: &Load, held: Option<&mut Vec<memory::Held>>) -> Result<(Passed, Option<u64>)> {
     let (_folder, server) = broker().await?;
     let seen = Seen::new(load)?;
-    let run = path::run(load, &server.url, seen.clone());
+    let run = path::run(load, &server, seen.clone());
     let passed = match held {
         Some(held) => tokio::select! {
             passed = run => passed?,

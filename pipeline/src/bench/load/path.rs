@@ -19,7 +19,9 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 
+use super::cpu::Cpu;
 use super::sample::{self, Size};
+use crate::demo::nats::Server;
 
 /// The consumer's name, of MSAO and of JetStream alone.
 pub const DURABLE: &str = "load";
@@ -65,12 +67,14 @@ impl Load {
 
 /// What came of it.
 pub struct Passed {
-    /// Windows captioned.
+    /// Windows captioned, without the first one of each rig.
     pub windows: u64,
-    /// Seconds from the first to the last acknowledgement of a window by the worker.
+    /// Seconds from when the first of these is due to the last acknowledgement of a window by the worker.
     pub seconds: f64,
     /// Microseconds from when a window is due until the model has it, decoded.
     pub delay: Histogram<u64>,
+    /// Microseconds of CPU time a window.
+    pub cpu: Cpu,
 }
 
 /// What the model's stub has seen.
@@ -104,9 +108,19 @@ impl Seen {
         self.windows.load(Ordering::Relaxed)
     }
 
+    async fn wait_for(&self, count: u64) -> Result<()> {
+        while self.windows() < count {
+            let more = tokio::time::timeout(PATIENCE, self.news.notified()).await;
+            more.with_context(|| format!("of {count} windows {} arrived", self.windows()))?;
+        }
+        Ok(())
+    }
+
     fn take(&self, window: &FeatureWindow) {
-        let delay = (now_ns() - window.closed_utc_ns).max(0) as u64 / 1000;
-        lock(&self.delay).saturating_record(delay);
+        if window.id.seq > 0 {
+            let delay = (now_ns() - window.closed_utc_ns).max(0) as u64 / 1000;
+            lock(&self.delay).saturating_record(delay);
+        }
         let rig =
             (window.id.rig.as_str().strip_prefix("rig-")).and_then(|n| n.parse::<usize>().ok());
         let mut sums = lock(&self.sums);
@@ -145,7 +159,8 @@ impl Verifier for Stub {
 ///
 /// # Errors
 /// The server refuses something, or a window was lost or came twice.
-pub async fn run(load: &Load, url: &str, seen: Arc<Seen>) -> Result<Passed> {
+pub async fn run(load: &Load, server: &Server, seen: Arc<Seen>) -> Result<Passed> {
+    let url = server.url.as_str();
     let mut worker = Config::new("none");
     worker.nats.url = url.to_owned();
     worker.consumer.durable = DURABLE.to_owned();
@@ -171,38 +186,46 @@ pub async fn run(load: &Load, url: &str, seen: Arc<Seen>) -> Result<Passed> {
         let publisher = Publisher::start(connection, StreamsConfig::default(), config)?;
         edges.push((publisher, load.size.window(rig)?));
     }
-    let begun = Instant::now();
     let (sending, room) = (load.clone(), Arc::clone(&seen));
-    let sender = tokio::task::spawn_blocking(move || send(&sending, edges, &room, begun));
-    let all = async {
-        let sent = sender.await.context("the edges panicked")??;
-        while seen.windows() < sent {
-            let more = tokio::time::timeout(PATIENCE, seen.news.notified()).await;
-            more.with_context(|| format!("of {sent} windows {} arrived", seen.windows()))?;
+    let runs = async {
+        // Until the worker is there and the streams are set up.
+        for (publisher, window) in &mut edges {
+            seen.room.acquire().await?.forget();
+            send(publisher, window, now_ns())?;
         }
-        Ok::<_, anyhow::Error>((sent, acknowledged(&connection, sent).await?))
+        let first = edges.len() as u64;
+        seen.wait_for(first).await?;
+        acknowledged(&connection, first).await?;
+        let (begun, before) = (Instant::now(), Cpu::now(server));
+        let sender = tokio::task::spawn_blocking(move || send_all(&sending, edges, &room, begun));
+        let sent = sender.await.context("the edges panicked")??;
+        seen.wait_for(first + sent).await?;
+        let done = acknowledged(&connection, first + sent).await?;
+        let cpu = Cpu::now(server).a_window_since(before, sent);
+        Ok::<_, anyhow::Error>((first, sent, done - begun, cpu))
     };
     let mut worker = std::pin::pin!(worker);
-    let (windows, done) = tokio::select! {
+    let (first, windows, time, cpu) = tokio::select! {
         ended = &mut worker => {
             seen.room.close();
             ended.context("the worker panicked")??;
             anyhow::bail!("the worker stopped by itself");
         }
-        all = all => all?,
+        run = runs => run?,
     };
     drop(stop);
     let summary = worker.await.context("the worker panicked")??;
-    let expected = if load.captions { windows } else { 0 };
+    let all = first + windows;
+    let expected = if load.captions { all } else { 0 };
     ensure!(
         summary.captioned == expected && summary.dead == 0,
-        "of {windows} windows the worker captioned {}, {} went to the dead letters",
+        "of {all} windows the worker captioned {}, {} went to the dead letters",
         summary.captioned,
         summary.dead
     );
     let rigs = load.rigs as u64;
     for (rig, sum) in (0..).zip(lock(&seen.sums).iter()) {
-        let count = windows / rigs + u64::from(rig < windows % rigs);
+        let count = all / rigs + u64::from(rig < all % rigs);
         ensure!(
             *sum == count * count.saturating_sub(1) / 2,
             "rig {rig}: of {count} windows some are missing or came twice"
@@ -211,13 +234,24 @@ pub async fn run(load: &Load, url: &str, seen: Arc<Seen>) -> Result<Passed> {
     let delay = lock(&seen.delay).clone();
     Ok(Passed {
         windows,
-        seconds: (done - begun).as_secs_f64(),
+        seconds: time.as_secs_f64(),
         delay,
+        cpu,
     })
 }
 
-/// Encodes and publishes the rigs' windows in turn, for as long or as many as asked. Returns how many.
-fn send(
+/// Encodes and publishes the next window of a rig.
+fn send(publisher: &Publisher, window: &mut FeatureWindow, due_ns: i64) -> Result<()> {
+    window.closed_utc_ns = due_ns;
+    window.drafted_utc_ns = due_ns;
+    let payload = window.encode()?;
+    publisher.publish(Message::features(window, payload, TraceParent::generate()))?;
+    window.id.seq += 1;
+    Ok(())
+}
+
+/// Sends the rigs' windows in turn, for as long or as many as asked. Returns how many.
+fn send_all(
     load: &Load,
     mut edges: Vec<(Publisher, FeatureWindow)>,
     seen: &Seen,
@@ -236,11 +270,7 @@ fn send(
         }
         let turn = sent as usize % edges.len();
         let (publisher, window) = &mut edges[turn];
-        window.closed_utc_ns = due;
-        window.drafted_utc_ns = due;
-        let payload = window.encode()?;
-        publisher.publish(Message::features(window, payload, TraceParent::generate()))?;
-        window.id.seq += 1;
+        send(publisher, window, due)?;
         sent += 1;
     }
     for (publisher, _) in &edges {

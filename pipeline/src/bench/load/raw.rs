@@ -14,8 +14,10 @@ use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::cpu::Cpu;
 use super::path::{DURABLE, Load, acknowledged, connect};
 use super::sample;
+use crate::demo::nats::Server;
 
 /// A message as the client takes it, but for its id.
 #[derive(Clone)]
@@ -46,11 +48,12 @@ impl Template {
     }
 }
 
-/// Windows a second through JetStream alone.
+/// Windows a second through JetStream alone, and microseconds of CPU time a window.
 ///
 /// # Errors
 /// The server refuses something, or does not answer.
-pub async fn run(load: &Load, url: &str) -> Result<f64> {
+pub async fn run(load: &Load, server: &Server) -> Result<(f64, Cpu)> {
+    let url = server.url.as_str();
     let connection = connect(url).await?;
     streams::set_up(&connection, &StreamsConfig::default()).await?;
     let consumer = connection.jetstream().create_consumer_on_stream(
@@ -79,14 +82,6 @@ pub async fn run(load: &Load, url: &str) -> Result<f64> {
     }
     let room = Arc::new(Semaphore::new(load.backlog));
     let captions: Vec<Template> = rigs.iter().map(|(_, _, caption)| caption.clone()).collect();
-    let begun = Instant::now();
-    let mut publishers = JoinSet::new();
-    for (connection, features, _) in rigs {
-        let (room, load) = (Arc::clone(&room), load.clone());
-        publishers.spawn(async move {
-            publish(connection.jetstream(), &features, &load, &room, begun).await
-        });
-    }
     let captions = load.captions.then_some(&captions);
     let mut handled = 0;
     let handle = async {
@@ -118,12 +113,31 @@ pub async fn run(load: &Load, url: &str) -> Result<f64> {
         bail!("the server gives no more messages")
     };
     let all = async {
+        // As in MSAO's run, the first message of each is not counted.
+        let first = rigs.len() as u64;
+        for (connection, features, _) in &rigs {
+            room.acquire().await?.forget();
+            let sent = (connection.jetstream())
+                .send_publish(features.subject.clone(), features.message(u64::MAX));
+            sent.await?.await?;
+        }
+        acknowledged(&connection, first).await?;
+        let (begun, before) = (Instant::now(), Cpu::now(server));
+        let mut publishers = JoinSet::new();
+        for (connection, features, _) in rigs {
+            let (room, load) = (Arc::clone(&room), load.clone());
+            publishers.spawn(async move {
+                publish(connection.jetstream(), &features, &load, &room, begun).await
+            });
+        }
         let mut published = 0;
         while let Some(count) = publishers.join_next().await {
             published += count??;
         }
-        let done = acknowledged(&connection, published).await?;
-        Ok::<_, anyhow::Error>(published as f64 / (done - begun).as_secs_f64())
+        let done = acknowledged(&connection, first + published).await?;
+        let rate = published as f64 / (done - begun).as_secs_f64();
+        let cpu = Cpu::now(server).a_window_since(before, published);
+        Ok::<_, anyhow::Error>((rate, cpu))
     };
     tokio::select! {
         failed = handle => failed,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use broker::Rig;
 use serde::Serialize;
 
+use super::cpu::Cpu;
 use super::memory::Growth;
 use super::path::{Load, Passed};
 use crate::bench::bars::Verdict;
@@ -30,6 +31,10 @@ pub struct Rate {
     pub raw: f64,
     /// MSAO, the mean of all rounds.
     pub msao: f64,
+    /// Microseconds of CPU time a window, of JetStream alone, the mean of all rounds.
+    pub raw_cpu: Cpu,
+    /// The same of MSAO.
+    pub msao_cpu: Cpu,
     /// Each round: JetStream alone, MSAO.
     pub rounds: Vec<(f64, f64)>,
 }
@@ -39,15 +44,19 @@ impl Rate {
     ///
     /// # Errors
     /// There is no window of its size.
-    pub fn of(load: &Load, raw: &[f64], msao: &[f64]) -> Result<Self> {
+    pub fn of(load: &Load, raw: &[(f64, Cpu)], msao: &[(f64, Cpu)]) -> Result<Self> {
+        let (raw, raw_cpu): (Vec<f64>, Vec<Cpu>) = raw.iter().copied().unzip();
+        let (msao, msao_cpu): (Vec<f64>, Vec<Cpu>) = msao.iter().copied().unzip();
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         Ok(Self {
             bytes: bytes(load)?,
             rigs: load.rigs,
             captions: load.captions,
-            raw: mean(raw),
-            msao: mean(msao),
-            rounds: raw.iter().copied().zip(msao.iter().copied()).collect(),
+            raw: mean(&raw),
+            msao: mean(&msao),
+            raw_cpu: Cpu::mean(&raw_cpu),
+            msao_cpu: Cpu::mean(&msao_cpu),
+            rounds: raw.into_iter().zip(msao).collect(),
         })
     }
 
@@ -118,6 +127,9 @@ pub fn table_of_rates(rates: &[Rate]) -> String {
         "MSAO/s",
         "MiB/s",
         "share",
+        "CPU us a window: JetStream",
+        "MSAO",
+        "share",
     ];
     let mut rows = vec![cells(heading)];
     for rate in rates {
@@ -131,6 +143,9 @@ pub fn table_of_rates(rates: &[Rate]) -> String {
             format!("{:.0}", rate.msao),
             mib(rate.msao),
             format!("{:.0} %", 100.0 * rate.share()),
+            format!("{:.0}", rate.raw_cpu.sum()),
+            format!("{:.0}", rate.msao_cpu.sum()),
+            format!("{:.0} %", 100.0 * rate.raw_cpu.sum() / rate.msao_cpu.sum()),
         ]);
     }
     table::lines(&rows)

@@ -1,5 +1,7 @@
 //! The windows that are sent: real encodings, made as large as wanted by their number of tokens.
 
+use std::sync::Arc;
+
 use anyhow::{Result, ensure};
 use broker::caption::Verdict;
 use broker::{DraftReport, FeatureWindow, Modality, ModalityReport, Rig, Token, WindowId};
@@ -24,9 +26,10 @@ fn of_tokens(rig: Rig, epoch: Ulid, tokens: usize) -> FeatureWindow {
         encoder: "efficientnet-lite2-msao-v2".to_owned(),
         encoder_sha256: "7c".repeat(32),
     };
+    let stream: Arc<str> = "front".into();
     let token = |index: usize| Token {
         modality: Modality::Video,
-        stream: "front".to_owned(),
+        stream: Arc::clone(&stream),
         t: (index / 49) as u16,
         y: (index % 49 / 7) as u16,
         x: (index % 7) as u16,
