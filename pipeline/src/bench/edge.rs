@@ -335,7 +335,8 @@ impl Edge {
             if known.going.is_some() || !known.planner.has_room(now) {
                 return Ok(());
             }
-            decide(&mut known.planner, now, self.method, self.about(oldest)?)
+            let about = self.about(&known.planner, oldest)?;
+            decide(&mut known.planner, now, self.method, about)
         };
         match self.waiting.pop_front() {
             Some(window) => self.carry_out(window, Decided::from(&decision)),
@@ -381,10 +382,10 @@ impl Edge {
             waited: false,
         };
         let decided = if self.method.plans {
-            let about = self.about(&window)?;
             let now = self.state.now();
             let mut known = self.state.lock();
             let planner = &mut known.planner;
+            let about = self.about(planner, &window)?;
             planner.took(Stage::Encode, window.looked.encoding);
             planner.took(Stage::Draft, window.looked.drafting);
             Decided::from(&decide(planner, now, self.method, about))
@@ -402,14 +403,13 @@ impl Edge {
     }
 
     /// The window as the planner sees it.
-    fn about(&self, window: &OnItsWay) -> Result<Window> {
+    fn about(&self, planner: &Runtime, window: &OnItsWay) -> Result<Window> {
         let OnItsWay { looked, .. } = window;
         let confidence = looked.draft().map_or(0.0, |draft| draft.confidence());
         let width = looked.encoded.tokens.present().next();
         let width = width.map_or(0, |(_, tokens)| tokens.features.ncols());
         let bare = self.published(window, &Chosen::nothing()).encode()?.len();
-        let known = self.state.lock();
-        let on_link = |bytes: usize| known.planner.on_link(bytes as u64) as u32;
+        let on_link = |bytes: usize| planner.on_link(bytes as u64) as u32;
         Ok(Window {
             seq: window.id.seq,
             empty: false,
