@@ -158,6 +158,7 @@ fn broker_unreachable_at_start_is_an_error_that_says_where_or_it_keeps_trying() 
 fn a_window_larger_than_the_server_takes_is_thinned() {
     let server = TestServer::with_config("max_payload: 16KB");
     let element = sink(&server.url());
+    element.set_property_from_str("compression", "none");
     let mut harness = harness(&element);
     let mut large = window(0, Action::Verify);
     large.modalities = vec![broker::ModalityReport {

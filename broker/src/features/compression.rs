@@ -14,6 +14,8 @@ pub(crate) const ENCODING: &str = "zstd";
 const MAGIC: [u8; 4] = zstd_safe::MAGICNUMBER.to_le_bytes();
 /// Higher ones find nothing more in features, and take longer.
 const LEVEL: i32 = 1;
+/// Most bytes for each byte of a frame: a window has three to five, and what claims more could fill the memory.
+const MOST: usize = 16;
 
 /// How encoded windows travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -27,14 +29,14 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// An encoded window as it travels: as it was, too, if compressed it is no shorter.
+    /// An encoded window as it travels: as it was, too, if compressed it is no shorter, or so short that no reader takes it.
     pub fn pack(self, window: Vec<u8>) -> Vec<u8> {
         let frame = match self {
             Self::Zstd => bulk::compress(&window, LEVEL).ok(),
             Self::None => None,
         };
         frame
-            .filter(|frame| frame.len() < window.len())
+            .filter(|frame| frame.len() < window.len() && window.len() <= MOST * frame.len())
             .unwrap_or(window)
     }
 }
@@ -45,7 +47,7 @@ pub(crate) fn is_compressed(bytes: &[u8]) -> bool {
 }
 
 /// The encoded window of a frame, or the bytes themselves if they are none. What the frame claims to hold is held against
-/// the limit before memory is taken for it.
+/// the limits before memory is taken for it.
 pub(super) fn expand(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     if !is_compressed(bytes) {
         return Ok(Cow::Borrowed(bytes));
@@ -58,6 +60,11 @@ pub(super) fn expand(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     limits::check("the message in its Zstandard frame", len, limits::MESSAGE)
         .map_err(|long| Error::Malformed(long.to_string()))?;
+    if len > MOST * bytes.len() {
+        return Err(malformed(
+            "claims to hold more than 16 times its own length",
+        ));
+    }
     let expanded = bulk::decompress(bytes, len).map_err(|error| malformed(&error.to_string()))?;
     if expanded.len() == len {
         Ok(Cow::Owned(expanded))
@@ -70,21 +77,30 @@ pub(super) fn expand(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
 mod tests {
     use super::*;
 
+    /// As compressible as features: 16 values in no order.
+    fn window(len: u32) -> Vec<u8> {
+        (0..len)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 28) as u8)
+            .collect()
+    }
+
     #[test]
     fn frames_are_expanded_and_all_else_is_left_as_it_is() {
-        let bytes = [&[0xff; 4][..], &[7; 1_000]].concat();
+        let bytes = [&[0xff; 4][..], &window(10_000)].concat();
         let frame = Compression::Zstd.pack(bytes.clone());
         assert_eq!(Compression::None.pack(bytes.clone()), bytes);
-        assert!(is_compressed(&frame) && frame.len() < 100);
+        assert!(is_compressed(&frame) && frame.len() < 6_000);
         assert_eq!(expand(&frame).unwrap(), bytes);
         assert!(matches!(expand(&bytes).unwrap(), Cow::Borrowed(same) if same == bytes));
-        let short = vec![0xff, 1, 2];
-        assert_eq!(Compression::Zstd.pack(short.clone()), short);
+        // Not worth it, and too good to be believed.
+        for plain in [vec![0xff, 1, 2], vec![0; 100_000]] {
+            assert_eq!(Compression::Zstd.pack(plain.clone()), plain);
+        }
     }
 
     #[test]
     fn a_bad_frame_is_an_error_that_says_so() {
-        let frame = Compression::Zstd.pack(vec![7; 1_000]);
+        let frame = Compression::Zstd.pack(window(10_000));
         let error = |bytes: &[u8]| expand(bytes).unwrap_err().to_string();
         assert!(error(&frame[..frame.len() - 1]).contains("Zstandard frame"));
         assert!(error(&MAGIC).contains("does not say how much it holds"));
@@ -93,8 +109,10 @@ mod tests {
         let large = bulk::compress(&vec![0; limits::MESSAGE + 1], LEVEL).unwrap();
         assert!(large.len() < 10_000);
         assert!(error(&large).contains("at most 67108864"));
+        let zeros = bulk::compress(&vec![0; 100_000], LEVEL).unwrap();
+        assert!(error(&zeros).contains("more than 16 times"));
         // No length is in a frame that was written in pieces.
-        let streamed = zstd::stream::encode_all(&[7; 1_000][..], LEVEL).unwrap();
+        let streamed = zstd::stream::encode_all(&window(10_000)[..], LEVEL).unwrap();
         assert!(error(&streamed).contains("does not say how much it holds"));
     }
 }

@@ -267,7 +267,7 @@ impl FeatureWindow {
     }
 
     /// Reads what [`encode`](Self::encode) wrote, or a newer minor of it, [compressed](Compression) or not. Never panics, and
-    /// allocates in proportion to `bytes`, or to the bound of a message if they are compressed.
+    /// allocates in proportion to `bytes`, whatever they hold.
     ///
     /// # Errors
     /// The bytes are cut short, corrupt, of another schema major, or hold a value out of range.
