@@ -38,9 +38,14 @@ impl Printer {
             (Some(draft), CaptionStatus::Corrected) => changed(&draft.text, &caption.text),
             _ => caption.text.clone(),
         };
+        let dim = Style::new().dimmed();
         let mut line = format!("{at:7.1} s  {style}{name:<9}{style:#}  {text}");
         // Formatting into a String cannot fail.
-        let _ = write!(line, "  {dim}{delay:+.0} ms", dim = Style::new().dimmed());
+        let _ = match delay {
+            // A clip can be read faster than it was filmed.
+            ..0.0 => write!(line, "  {dim}before its end"),
+            delay => write!(line, "  {dim}{delay:+.0} ms"),
+        };
         if let Some((draft, accepted)) = draft.zip(caption.accepted_tokens) {
             let _ = write!(line, ", {accepted} of {} tokens accepted", draft.tokens);
         }
