@@ -103,7 +103,7 @@ class Encoder(nn.Module):
 
 
 def quantise(tokens: Tensor) -> Tensor:
-    """Rounds tokens to int8 with one scale a token, as they cross the wire; the gradient passes through."""
+    """Rounds tokens to int8 with one scale a token, finer than they cross the wire; the gradient passes through."""
     scale = tokens.detach().abs().amax(-1, keepdim=True).clamp(min=1e-6) / 127
     rounded = (tokens / scale).round() * scale
     return tokens + (rounded - tokens).detach()
