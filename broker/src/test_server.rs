@@ -64,11 +64,15 @@ impl TestServer {
         Self::begin(dir, &config)
     }
 
-    /// Starts a server with this configuration, in which `nats-data` stands for a temporary folder.
+    /// Starts a server with this configuration, in which `nats-data` stands for a temporary folder. Where it does not say how
+    /// much JetStream may store, it is the same on every machine, and not a share of what room its disk has.
     pub fn with_whole_config(config: &str) -> Self {
         let dir =
             tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
-        let config = config.replace("nats-data", &dir.path().display().to_string());
+        let mut config = config.replace("nats-data", &dir.path().display().to_string());
+        if !config.contains("max_file_store") {
+            config = config.replace("jetstream {", "jetstream { max_file_store: 2GB,");
+        }
         Self::begin(dir, &config)
     }
 

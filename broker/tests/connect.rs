@@ -82,6 +82,39 @@ async fn set_up_is_idempotent_and_safe_from_several_sides() {
 }
 
 #[tokio::test]
+async fn a_server_without_room_for_a_stream_is_named_with_the_bytes_and_the_mend() {
+    let config = "jetstream { store_dir: nats-data, max_file_store: 100MB }\n";
+    let server = TestServer::with_whole_config(config);
+    let connection = connect(&server).await;
+    let error = streams::set_up(&connection, &StreamsConfig::default())
+        .await
+        .unwrap_err()
+        .to_string();
+    for word in [
+        "no 512 MiB left",
+        streams::FEATURES,
+        &server.url(),
+        "max_file_store",
+        "max_bytes",
+    ] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+
+    let limits = Limits {
+        max_bytes: Some(1 << 20),
+        ..Limits::default()
+    };
+    let small = StreamsConfig {
+        features: limits,
+        captions: limits,
+        dead: limits,
+        done: limits,
+        ..StreamsConfig::default()
+    };
+    streams::set_up(&connection, &small).await.unwrap();
+}
+
+#[tokio::test]
 async fn disk_bounded_as_configured_and_a_difference_is_named() {
     let server = TestServer::start();
     let connection = connect(&server).await;
@@ -166,26 +199,4 @@ async fn a_server_without_jetstream_is_an_error_with_mend() {
         .await
         .unwrap_err();
     assert!(matches!(error, SetUpError::NoJetStream { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn bounds_larger_than_the_disk_are_refused_by_name() {
-    let server = TestServer::start();
-    let connection = connect(&server).await;
-    let features = Limits {
-        max_bytes: Some(1 << 50),
-        max_age_s: None,
-    };
-    let config = StreamsConfig {
-        features,
-        ..StreamsConfig::default()
-    };
-    let error = streams::set_up(&connection, &config)
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("MSAO_FEATURES") && error.contains(&server.url()),
-        "{error}"
-    );
 }

@@ -130,6 +130,19 @@ pub enum SetUpError {
         /// What to do.
         mend: String,
     },
+    /// The server has less room left for streams than this one may take.
+    #[error(
+        "the NATS server at {url} has no {} MiB left for stream {stream}: make room on its disk or raise max_file_store of its jetstream, and restart it; or lower the stream's max_bytes in [streams]",
+        bytes >> 20
+    )]
+    NoRoom {
+        /// The stream.
+        stream: &'static str,
+        /// The server's address.
+        url: String,
+        /// Its bound.
+        bytes: i64,
+    },
     /// The server refused.
     #[error("cannot set up stream {stream} at {url}: {reason}")]
     Refused {
@@ -230,7 +243,7 @@ async fn make_or_check(connection: &Connection, wanted: &Wanted) -> Result<(), S
     match jetstream.create_stream(wanted.create()).await {
         // What the server echoes shows whether it took what it was asked for.
         Ok(stream) => wanted.compare(&stream.cached_info().config),
-        Err(error) if is_name_taken(&error) => {
+        Err(error) if has_code(&error, ErrorCode::STREAM_NAME_EXIST) => {
             let stream = jetstream.get_stream(wanted.name).await;
             let stream =
                 stream.map_err(|error| unavailable(connection, wanted.name, &error.to_string()))?;
@@ -238,6 +251,13 @@ async fn make_or_check(connection: &Connection, wanted: &Wanted) -> Result<(), S
         }
         Err(error) if error.kind() == CreateStreamErrorKind::JetStreamUnavailable => {
             Err(no_jetstream(connection))
+        }
+        Err(error) if has_code(&error, ErrorCode::STORAGE_RESOURCES_EXCEEDED) => {
+            Err(SetUpError::NoRoom {
+                stream: wanted.name,
+                url: connection.url().to_owned(),
+                bytes: wanted.bytes(),
+            })
         }
         Err(error) => Err(unavailable(connection, wanted.name, &error.to_string())),
     }
@@ -256,8 +276,8 @@ fn no_jetstream(connection: &Connection) -> SetUpError {
     }
 }
 
-fn is_name_taken(error: &CreateStreamError) -> bool {
-    matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST)
+fn has_code(error: &CreateStreamError, code: ErrorCode) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if error.error_code() == code)
 }
 
 #[cfg(test)]

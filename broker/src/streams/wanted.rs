@@ -109,6 +109,11 @@ impl Wanted {
         })
     }
 
+    /// The most it may hold.
+    pub fn bytes(&self) -> i64 {
+        self.limits.max_bytes.unwrap_or(self.default_bytes)
+    }
+
     fn age_s(&self) -> u64 {
         self.limits.max_age_s.unwrap_or(self.default_age_s)
     }
@@ -131,7 +136,7 @@ impl Wanted {
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
             discard: self.discard,
-            max_bytes: self.limits.max_bytes.unwrap_or(self.default_bytes),
+            max_bytes: self.bytes(),
             max_age: Duration::from_secs(self.age_s()),
             max_messages: -1,
             max_messages_per_subject: self.per_subject,
