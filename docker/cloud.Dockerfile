@@ -22,6 +22,7 @@ RUN /src/setup/setup.sh "$ONNXRUNTIME"
 
 FROM ${BASE}
 RUN useradd --system --uid 10001 --user-group --create-home msao
+COPY --from=onnxruntime /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=onnxruntime /src/.cache/onnxruntime/ /usr/local/lib/
 COPY --from=built /out/msao /usr/local/bin/
 COPY docker/healthy /usr/local/bin/

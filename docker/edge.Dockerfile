@@ -24,19 +24,13 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY setup /src/setup
 RUN /src/setup/setup.sh "$ONNXRUNTIME"
 
-# Of plugins-bad the parsers of H.264 and H.265, MPEG-TS and RTMP: all of it would bring 300 MB of other libraries.
-FROM ${BASE} AS parsers
-WORKDIR /bad
-RUN apt-get update && apt-get download gstreamer1.0-plugins-bad && dpkg -x gstreamer1.0-plugins-bad_*.deb . && mkdir /out \
-    && cp --parents usr/lib/*/gstreamer-1.0/libgstvideoparsersbad.so usr/lib/*/gstreamer-1.0/libgstmpegtsdemux.so \
-    usr/lib/*/gstreamer-1.0/libgstrtmp2.so /out
+FROM ${BASE} AS gstreamer
+COPY docker/gstreamer.sh /
+RUN /gstreamer.sh
 
 FROM ${BASE}
-RUN apt-get update && apt-get install -y --no-install-recommends \
-    ca-certificates gstreamer1.0-libav gstreamer1.0-plugins-base gstreamer1.0-plugins-good libgstreamer-plugins-bad1.0-0 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --create-home msao
-COPY --from=parsers /out/ /
+RUN useradd --system --uid 10001 --user-group --create-home msao
+COPY --from=gstreamer /out/ /
 COPY --from=onnxruntime /src/.cache/onnxruntime/ /usr/local/lib/
 COPY --from=built /out/msao /usr/local/bin/
 COPY docker/healthy /usr/local/bin/
