@@ -4,14 +4,16 @@
 mod common;
 
 use broker::{
-    Caption, CloudStatus, Message, Status, StreamsConfig, captions,
+    Caption, CloudStatus, Message, Preview, Status, StreamsConfig, captions,
     deliver::Deliverer,
     headers::TraceParent,
+    preview,
     status::{self, AnyStatus},
     test_server::TestServer,
 };
 use common::{connect, window};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
+use tokio::task::unconstrained;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caption_on_another_rigs_subject_is_not_believed() {
@@ -147,4 +149,47 @@ async fn statuses_reach_whoever_listens() {
             .to_string()
             .contains("gpu.0")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_flood_that_nobody_reads_a_bounded_part_waits_and_then_it_goes_on() {
+    const WAITING: usize = 1024;
+    let server = TestServer::start();
+    let (reader, writer) = (connect(&server).await, connect(&server).await);
+    let mut previews = std::pin::pin!(preview::subscribe(&reader, None).await.unwrap());
+    let mut marks = reader.client().subscribe("mark").await.unwrap();
+    mark_of(&reader).await;
+    marks.next().await.unwrap();
+    let publish = async |importance: u8| {
+        let preview = Preview {
+            rig: common::rig(),
+            stream: "front".to_owned(),
+            time: time::OffsetDateTime::UNIX_EPOCH,
+            mas: 0.5,
+            rows: 1,
+            columns: 1,
+            importance: vec![importance],
+            jpeg: vec![0xff, 0xd8].into(),
+        };
+        preview.publish(&writer).await.unwrap();
+    };
+    for _ in 0..3 * WAITING {
+        publish(0).await;
+    }
+    // What came before the mark is kept or dropped when the mark is there.
+    mark_of(&writer).await;
+    marks.next().await.unwrap();
+    let mut waited = 0;
+    while let Some(preview) = unconstrained(previews.next()).now_or_never() {
+        assert_eq!(preview.unwrap().unwrap().importance, [0]);
+        waited += 1;
+    }
+    assert_eq!(waited, WAITING);
+    publish(1).await;
+    assert_eq!(previews.next().await.unwrap().unwrap().importance, [1]);
+}
+
+async fn mark_of(connection: &broker::Connection) {
+    let sent = connection.client().publish("mark", "".into());
+    sent.await.unwrap();
 }

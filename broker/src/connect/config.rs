@@ -6,7 +6,7 @@ use async_nats::{ConnectOptions, ServerAddr};
 use serde::Deserialize;
 
 use super::{
-    ConnectError, PATIENCE, SILENCE,
+    ConnectError, PATIENCE, SILENCE, WAITING,
     secret::{Secret, read},
 };
 use crate::faults::Faults;
@@ -104,6 +104,7 @@ pub(super) fn options(config: &ConnectConfig) -> Result<ConnectOptions, ConnectE
         .connection_timeout(PATIENCE)
         .request_timeout(Some(PATIENCE))
         .ping_interval(SILENCE)
+        .subscription_capacity(WAITING)
         .max_reconnects(None);
     encrypted(authenticated(options, config)?, config)
 }

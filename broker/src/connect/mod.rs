@@ -7,7 +7,7 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_nats::{
@@ -26,6 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After so long without a word from the server the client asks for one; after three times as long it connects anew. On a
 /// link that was cut for seconds that is sooner than TCP tries again: it doubles its wait each time.
 const SILENCE: Duration = Duration::from_secs(1);
+/// Messages that may wait for a subscriber, more than anything here asks for at once; what comes beyond it is dropped. A picture
+/// of 256 KiB each, that is 256 MiB.
+const WAITING: usize = 1024;
+/// How long after a dropped message the log says it again.
+const QUIET: Duration = Duration::from_secs(10);
 /// Above any publisher's own bound on unacknowledged messages.
 const MAX_ACK_INFLIGHT: usize = 8192;
 
@@ -112,6 +117,7 @@ impl Connection {
             arrived,
             lost,
             last_fault: Mutex::default(),
+            last_drop: Mutex::default(),
         });
         let mut options = options(config)?.event_callback(move |event| {
             log.record(&event);
@@ -240,6 +246,8 @@ struct EventLog {
     arrived: watch::Sender<u64>,
     lost: watch::Sender<u64>,
     last_fault: Mutex<Option<String>>,
+    /// When the log last told of dropped messages.
+    last_drop: Mutex<Option<Instant>>,
 }
 
 impl EventLog {
@@ -265,12 +273,25 @@ impl EventLog {
             Event::ClientError(reason) => {
                 self.fault(&reason.to_string(), "is nats-server running there?")
             }
-            Event::SlowConsumer(_) => {
-                tracing::error!(url, "messages dropped: a subscriber is too slow")
-            }
+            Event::SlowConsumer(_) => self.dropped(),
             Event::Draining | Event::LameDuckMode | Event::Closed => {
                 tracing::info!(url, "NATS: {event}")
             }
+        }
+    }
+
+    /// Of a flood each message is one.
+    fn dropped(&self) {
+        let mut last = self
+            .last_drop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= QUIET) {
+            tracing::error!(
+                url = &*self.url,
+                "messages dropped: more come than this program can read"
+            );
+            *last = Some(Instant::now());
         }
     }
 
