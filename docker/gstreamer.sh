@@ -8,7 +8,7 @@ bad=(videoparsersbad mpegtsdemux rtmp2 srt rtpmanagerbad)
 files() { find /usr/lib /usr/share /etc -not -type d -printf '%T@ %s %p\n' | sort; }
 files >/before
 apt-get update
-apt-get install -y --no-install-recommends ca-certificates \
+DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates \
     gstreamer1.0-{alsa,libav,plugins-bad,plugins-base,plugins-good}
 files | comm -13 /before - | cut -d' ' -f3- | sort >/new
 
