@@ -8,6 +8,7 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use time::OffsetDateTime;
+use ulid::Ulid;
 
 use crate::{
     connect::Connection,
@@ -146,6 +147,8 @@ impl Cursor {
             }
         };
         let wanted = pull::Config {
+            // With a name, the subject of the request tells what is to be read, and the server can allow that alone.
+            name: Some(format!("reader-{}", Ulid::generate())),
             deliver_policy,
             ack_policy: AckPolicy::None,
             filter_subject: self.subject.clone(),

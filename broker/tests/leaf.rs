@@ -29,6 +29,7 @@ async fn behind(server: &TestServer) -> Connection {
     let config = ConnectConfig {
         url: server.url(),
         cloud_domain: Some("hub".to_owned()),
+        inbox: Some("_INBOX.street".to_owned()),
         ..ConnectConfig::default()
     };
     Connection::open(&config, AtStart::Fail).await.unwrap()

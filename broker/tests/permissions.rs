@@ -21,7 +21,7 @@ use common::{
     hub::{config, count, free_port, open, street, street_window},
     message, until,
 };
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 /// A hub whose streams are made, with a listener for all that is published.
 async fn hub() -> (TestServer, Connection) {
@@ -135,6 +135,81 @@ async fn a_rig_does_all_that_an_edge_does() {
     assert_eq!(answered.unwrap(), answer);
 }
 
+/// Whether the server answers `request` of what JetStream does.
+async fn is_answered(from: &Connection, request: &str) -> bool {
+    let patience = async_nats::Request::new().timeout(Some(Duration::from_millis(300)));
+    let subject = format!("$JS.API.{request}");
+    from.client().send_request(subject, patience).await.is_ok()
+}
+
+/// What the server answers to one goes over a subject, too: nobody else may listen there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_hears_what_is_answered_to_others() {
+    let (hub, admin) = hub().await;
+    let cloud = open(&hub, "cloud").await;
+    let others = [open(&hub, "street").await, open(&hub, "reader").await];
+    let heard = async |by: &Connection| {
+        let mut all = Vec::new();
+        for subject in ["_INBOX.>", "_INBOX.cloud.>", "_INBOX.*.>"] {
+            all.push(by.client().subscribe(subject).await.unwrap());
+        }
+        reached(by).await;
+        futures::stream::select_all(all)
+    };
+    let mut to_admin = heard(&admin).await;
+    let mut to_others = Vec::new();
+    for other in &others {
+        to_others.push(heard(other).await);
+    }
+    // An answer to the worker, as it pulls windows, and one to each of the others after it.
+    cloud
+        .jetstream()
+        .get_stream(streams::FEATURES)
+        .await
+        .unwrap();
+    for other in &others {
+        reached(other).await;
+    }
+    assert!(to_admin.next().await.is_some(), "the admin hears all");
+    for mut heard in to_others {
+        assert!(heard.next().now_or_never().is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rig_reads_its_own_captions_alone() {
+    let (hub, _admin) = hub().await;
+    let rig = open(&hub, "street").await;
+    for (allowed, request) in [
+        (
+            true,
+            "CONSUMER.CREATE.MSAO_CAPTIONS.x.msao.v1.captions.street",
+        ),
+        (
+            false,
+            "CONSUMER.CREATE.MSAO_CAPTIONS.x.msao.v1.captions.car-7",
+        ),
+        (false, "CONSUMER.CREATE.MSAO_CAPTIONS.x"),
+        (false, "CONSUMER.CREATE.MSAO_CAPTIONS"),
+        (true, "DIRECT.GET.KV_MSAO_LATEST.$KV.MSAO_LATEST.street"),
+        (false, "DIRECT.GET.KV_MSAO_LATEST.$KV.MSAO_LATEST.car-7"),
+        (false, "DIRECT.GET.KV_MSAO_LATEST"),
+    ] {
+        assert_eq!(is_answered(&rig, request).await, allowed, "{request}");
+    }
+    // Under its own subject it asks for another's.
+    let asked = serde_json::json!({
+        "stream_name": streams::CAPTIONS,
+        "config": { "name": "x", "ack_policy": "none", "filter_subject": "msao.v1.captions.car-7" },
+    });
+    let subject = "$JS.API.CONSUMER.CREATE.MSAO_CAPTIONS.x.msao.v1.captions.street";
+    let answer = (rig.client())
+        .request(subject, asked.to_string().into())
+        .await;
+    let answer: serde_json::Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+    assert_eq!(answer["error"]["err_code"], 10131, "{answer}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_reads_captions_and_publishes_nothing() {
     let (hub, admin) = hub().await;
@@ -179,14 +254,12 @@ async fn a_reader_reads_captions_and_publishes_nothing() {
     ];
     assert_eq!(taken(&admin, &reader, &subjects).await, [""; 0]);
     // Nor does it see features, or take a worker's windows.
-    for subject in [
-        "$JS.API.CONSUMER.CREATE.MSAO_FEATURES",
-        "$JS.API.STREAM.MSG.GET.MSAO_FEATURES",
-        "$JS.API.STREAM.DELETE.MSAO_CAPTIONS",
+    for request in [
+        "CONSUMER.CREATE.MSAO_FEATURES",
+        "STREAM.MSG.GET.MSAO_FEATURES",
+        "STREAM.DELETE.MSAO_CAPTIONS",
     ] {
-        let request = async_nats::Request::new().timeout(Some(Duration::from_millis(300)));
-        let reply = reader.client().send_request(subject, request).await;
-        assert!(reply.is_err(), "{subject} is answered");
+        assert!(!is_answered(&reader, request).await, "{request}");
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct NatsSettings {
 
 impl NatsSettings {
     /// The properties.
-    pub(crate) fn properties() -> [glib::ParamSpec; 11] {
+    pub(crate) fn properties() -> [glib::ParamSpec; 12] {
         let text = |name, nick, blurb| {
             glib::ParamSpecString::builder(name)
                 .nick(nick)
@@ -51,6 +51,7 @@ impl NatsSettings {
             text("tls-cert", "TLS certificate", "PEM file of this client's certificate; needs tls-key").build(),
             text("tls-key", "TLS key", "PEM file of the private key of tls-cert").build(),
             text("cloud-domain", "Cloud domain", "JetStream domain of the cloud's captions, where url is a leaf node").build(),
+            text("inbox", "Inbox", "What the subjects begin with on which this client is answered; _INBOX.<user> if left out").build(),
             glib::ParamSpecBoolean::builder("retry-connect")
                 .nick("Retry to connect")
                 .blurb("Start without a server and keep trying, instead of an error")
@@ -75,6 +76,7 @@ impl NatsSettings {
             "tls-cert" => self.config.tls_cert = path(),
             "tls-key" => self.config.tls_key = path(),
             "cloud-domain" => self.config.cloud_domain = text(),
+            "inbox" => self.config.inbox = text(),
             "retry-connect" => self.retry_connect = value.get().unwrap_or_default(),
             _ => return false,
         }
@@ -111,6 +113,7 @@ impl NatsSettings {
             "tls-cert" => path(&config.tls_cert),
             "tls-key" => path(&config.tls_key),
             "cloud-domain" => config.cloud_domain.to_value(),
+            "inbox" => config.inbox.to_value(),
             "retry-connect" => self.retry_connect.to_value(),
             _ => return None,
         })

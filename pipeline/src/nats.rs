@@ -47,6 +47,9 @@ pub struct Nats {
     /// JetStream domain of the cloud, where the server is an edge box's own.
     #[arg(long, env = "MSAO_NATS_CLOUD_DOMAIN")]
     cloud_domain: Option<String>,
+    /// What the subjects begin with on which this client is answered; `_INBOX.<user>` if left out.
+    #[arg(long, env = "MSAO_NATS_INBOX")]
+    inbox: Option<String>,
 }
 
 impl Nats {
@@ -66,6 +69,7 @@ impl Nats {
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             cloud_domain: self.cloud_domain.clone(),
+            inbox: self.inbox.clone(),
             ..ConnectConfig::default()
         };
         Connection::open(&config, AtStart::Fail).await

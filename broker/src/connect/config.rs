@@ -9,7 +9,7 @@ use super::{
     ConnectError, PATIENCE, SILENCE, WAITING,
     secret::{Secret, read},
 };
-use crate::faults::Faults;
+use crate::{faults::Faults, identity::excerpt};
 
 /// How to reach the broker.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -37,6 +37,9 @@ pub struct ConnectConfig {
     pub tls_key: Option<PathBuf>,
     /// The JetStream domain that the cloud stores its captions in, where `url` is a leaf node with a domain of its own.
     pub cloud_domain: Option<String>,
+    /// What the subjects begin with on which this client is answered: by default `_INBOX.<user>`, or `_INBOX` without a
+    /// user. What is answered is not for others: a server that lets each user hear only its own keeps it from them.
+    pub inbox: Option<String>,
 }
 
 impl Default for ConnectConfig {
@@ -53,6 +56,7 @@ impl Default for ConnectConfig {
             tls_cert: None,
             tls_key: None,
             cloud_domain: None,
+            inbox: None,
         }
     }
 }
@@ -74,6 +78,7 @@ impl ConnectConfig {
             encrypted(ConnectOptions::new(), self)
                 .map(drop)
                 .map_err(|error| (Self::key_of(&error), error)),
+            inbox(self).map(drop).map_err(|error| ("inbox", error)),
         ];
         for (key, error) in results.into_iter().filter_map(Result::err) {
             faults.add(key, error);
@@ -105,8 +110,26 @@ pub(super) fn options(config: &ConnectConfig) -> Result<ConnectOptions, ConnectE
         .request_timeout(Some(PATIENCE))
         .ping_interval(SILENCE)
         .subscription_capacity(WAITING)
-        .max_reconnects(None);
+        .max_reconnects(None)
+        .custom_inbox_prefix(inbox(config)?);
     encrypted(authenticated(options, config)?, config)
+}
+
+fn inbox(config: &ConnectConfig) -> Result<String, ConnectError> {
+    let is_subject = |text: &str| {
+        let is_word = |word: &str| !word.is_empty() && !word.contains(['*', '>']);
+        !text.contains(char::is_whitespace) && text.split('.').all(is_word)
+    };
+    match (&config.inbox, &config.user) {
+        (Some(inbox), _) if is_subject(inbox) => Ok(inbox.clone()),
+        (Some(inbox), _) => Err(ConnectError::Config(format!(
+            "inbox: '{}' is no subject: give words with dots between them, such as _INBOX.car-7",
+            excerpt(inbox)
+        ))),
+        (None, Some(user)) if is_subject(user) => Ok(format!("_INBOX.{user}")),
+        // No subject can hold this user's name.
+        (None, _) => Ok("_INBOX".to_owned()),
+    }
 }
 
 fn authenticated(
@@ -247,6 +270,26 @@ mod tests {
             error.contains("nats://hub:4222") && !error.contains("pass@"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn each_user_has_an_inbox_of_its_own() {
+        let of = |user: Option<&str>, inbox: Option<&str>| {
+            super::inbox(&ConnectConfig {
+                user: user.map(str::to_owned),
+                inbox: inbox.map(str::to_owned),
+                ..ConnectConfig::default()
+            })
+        };
+        assert_eq!(of(None, None).unwrap(), "_INBOX");
+        assert_eq!(of(Some("car-7"), None).unwrap(), "_INBOX.car-7");
+        assert_eq!(of(Some("car-7"), Some("_INBOX.x.y")).unwrap(), "_INBOX.x.y");
+        // No subject has such a word.
+        assert_eq!(of(Some("joe >"), None).unwrap(), "_INBOX");
+        for wrong in ["", "a..b", "_INBOX.*", "_INBOX.>", "_IN BOX", ".a"] {
+            let error = of(None, Some(wrong)).unwrap_err().to_string();
+            assert!(error.starts_with("inbox: ") && error.contains("_INBOX.car-7"));
+        }
     }
 
     #[test]
