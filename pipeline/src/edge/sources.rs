@@ -9,9 +9,8 @@ use anyhow::{Context, Result};
 use broker::Modality;
 use gst::prelude::*;
 
-use super::config::Config;
+use super::config::{Config, redacted};
 use super::launch::{self, Stream};
-use super::streams::redacted;
 use super::whole;
 
 /// The message of a source that ended by itself.
