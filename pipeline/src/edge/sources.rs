@@ -82,13 +82,14 @@ impl Sources {
                 last.set_property("async-handling", true);
             }
             let is_down = Arc::new(AtomicBool::new(false));
+            let furthest = whole::Furthest::of(&last);
             for feed in &feeds {
                 answer_while_down(&feed.input, &is_down);
                 if live {
                     pass_on_unless_ended(&feed.input, &last, &ending);
                 } else if feed.stream.modality != Modality::Sensor {
                     let name = format!("{} ({})", redacted(name), feed.stream.pad());
-                    whole::warn_if_not(&feed.input, name);
+                    whole::warn_if_not(&feed.input, name, furthest.clone());
                 }
             }
             let opens = last.static_pad("sink").and_then(|pad| pad.peer());

@@ -126,13 +126,16 @@ fn alone_a_recording_that_breaks_off_is_an_error() {
 /// A clip of some seconds of a picture, of sound, or both.
 fn clip(folder: &Path, name: &str, streams: &str) -> String {
     let path = folder.join(name).display().to_string();
-    let mut made = Command::new("sh");
-    made.args([
-        "-c",
-        &format!("gst-launch-1.0 -q {streams} matroskamux name=mux ! filesink location={path}"),
-    ]);
-    assert!(made.status().unwrap().success());
+    launch(&format!(
+        "{streams} matroskamux name=mux ! filesink location={path}"
+    ));
     path
+}
+
+fn launch(line: &str) {
+    let mut made = Command::new("sh");
+    made.args(["-c", &format!("gst-launch-1.0 -q {line}")]);
+    assert!(made.status().unwrap().success(), "{line}");
 }
 
 const PICTURES: &str =
@@ -175,23 +178,62 @@ fn a_clip_without_what_is_asked_of_it_is_an_error_that_says_so() {
     }
 }
 
+/// Clips of 4 s, of which either the sound or the pictures end after 2 s.
+fn unequal_clips(folder: &Path) -> Vec<String> {
+    let mut clips = Vec::new();
+    for (name, pictures, sounds) in [("long_pictures", 40, 86), ("long_sound", 20, 172)] {
+        for (kind, see, hear, mux) in [
+            ("mkv", "vp8enc", "vorbisenc", "matroskamux"),
+            ("mp4", "x264enc", "avenc_aac", "mp4mux faststart=true"),
+            ("avi", "jpegenc", "identity", "avimux"),
+        ] {
+            let path = folder.join(format!("{name}.{kind}")).display().to_string();
+            launch(&format!(
+                "videotestsrc num-buffers={pictures} ! video/x-raw,width=160,height=120,framerate=10/1 ! {see} ! queue max-size-time=0 ! mux. \
+                 audiotestsrc num-buffers={sounds} ! audioconvert ! {hear} ! queue max-size-time=0 ! mux. \
+                 {mux} name=mux ! filesink location={path}"
+            ));
+            clips.push(path);
+        }
+    }
+    clips
+}
+
+/// Streams of one modality, as fast as they go.
+fn fast<'a>(modality: &str, sources: impl IntoIterator<Item = &'a String>) -> String {
+    let sources = sources.into_iter();
+    let stream = |source| format!("[[{modality}]]\nsource = '{source}'\npace = 'fast'\n");
+    sources.map(stream).collect()
+}
+
 #[test]
-fn a_clip_that_breaks_off_is_told_of() {
+fn a_clip_that_breaks_off_is_told_of_and_one_whose_sound_or_pictures_end_first_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let long = PICTURES.replace("=30", "=60");
-    let whole = clip(folder.path(), "whole.mkv", &long);
-    let bytes = std::fs::read(&whole).unwrap();
-    let cut = folder.path().join("cut.mkv");
-    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
-    let streams = |source: &str| format!("video = [{{ source = '{source}', pace = 'fast' }}]");
-    let (_, err) = texts(&run(folder.path(), &streams(&whole)));
-    assert!(!err.contains("WARN"), "{err}");
-    let cut = cut.display().to_string();
-    let (_, err) = texts(&run(folder.path(), &streams(&cut)));
-    let told = err.lines().find(|line| line.contains("WARN"));
-    let told = told.unwrap_or_else(|| panic!("{err}"));
-    assert!(
-        told.contains(&format!("{cut} (video_0) ended at")) && told.contains("of 6.0 s"),
-        "{err}"
-    );
+    let clips = unequal_clips(folder.path());
+    let both = fast("video", &clips) + &fast("audio", &clips);
+    // Of each what ends first, alone.
+    let (long_pictures, long_sound) = clips.split_at(3);
+    let first = fast("video", long_sound) + &fast("audio", long_pictures);
+    for streams in [&both, &first] {
+        let output = run(folder.path(), streams);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{out}\n{err}");
+        assert!(!err.contains("WARN"), "{err}");
+    }
+    // An AVI file that is cut off tells a length that ends there.
+    let cut = clips.iter().filter(|clip| !clip.ends_with(".avi"));
+    for clip in cut.clone() {
+        let bytes = std::fs::read(clip).unwrap();
+        std::fs::write(clip, &bytes[..bytes.len() / 3]).unwrap();
+    }
+    let streams = fast("video", cut.clone()) + &fast("audio", cut.clone());
+    let (out, err) = texts(&run(folder.path(), &streams));
+    for clip in cut {
+        let told = err.lines().find(|line| {
+            line.contains("WARN")
+                && line.contains(&format!("{clip} ("))
+                && line.contains("ended at")
+        });
+        assert!(told.is_some(), "{clip}: {out}\n{err}");
+    }
 }
