@@ -31,8 +31,8 @@ impl Progress {
         hole.then_some((before, begins))
     }
 
-    fn time(&self, running: Option<ClockTime>) -> Option<ClockTime> {
-        self.segment.as_ref()?.to_stream_time(running)
+    fn time(&self, position: Option<ClockTime>) -> Option<ClockTime> {
+        self.segment.as_ref()?.to_stream_time(position)
     }
 
     /// Where it ended and where it should have, if that is later. Its own end counts if its container tells it, as MP4

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::test_server::TestServer;
-use broker::{Caption, ConnectConfig, Connection, FeatureWindow, Message, StreamsConfig};
+use broker::{Caption, FeatureWindow, Message, StreamsConfig};
 use offload::Action;
 use offload::planner::Window;
 use offload::runtime::{Runtime, Settings};
 
 use crate::common::{msao, texts};
+use crate::world::connect;
 
 pub const EPOCH: &str = "01J00000000000000000000000";
 
@@ -85,11 +85,7 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
         "{err}"
     );
 
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = connect(&server).await;
     let deliverer = Deliverer::new(connection, StreamsConfig::default());
     let trace = TraceParent::generate();
     let caption = async |window: &FeatureWindow| {
