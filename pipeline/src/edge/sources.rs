@@ -145,6 +145,9 @@ impl Sources {
     /// Whether `message` says that a source failed or ended, which the others survive: it is then tried again, or given
     /// up. `reason` puts an error into words. Must be called within a tokio runtime.
     pub fn take(&self, message: &gst::Message, reason: impl FnOnce() -> String) -> bool {
+        if is_of_none(message) {
+            return true;
+        }
         let Some(source) = self.sources.iter().find(|source| source.sent(message)) else {
             return false;
         };
@@ -217,6 +220,14 @@ impl Sources {
         };
         self.sources.iter().any(|other| goes_on(&other))
     }
+}
+
+/// Whether it comes from what is in no pipeline any more. A source that stops lets go of what reads its camera, which
+/// may say last that a camera that is gone cannot be told so.
+fn is_of_none(message: &gst::Message) -> bool {
+    let of = message.src().cloned();
+    let above = std::iter::successors(of, |of| of.parent());
+    above.last().is_some_and(|top| !top.is::<gst::Pipeline>())
 }
 
 impl Source {

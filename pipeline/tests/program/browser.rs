@@ -38,7 +38,7 @@ impl Browser {
         let mut driver = Command::new("chromedriver");
         driver.arg("--port=0").stdin(Stdio::null());
         let driver = Process::start(driver);
-        let started = driver.line(" on port ");
+        let started = driver.line("successfully on port ");
         let (_, port) = started.rsplit_once(" on port ").unwrap();
         let base = format!("http://127.0.0.1:{}", port.strip_suffix('.').unwrap());
         let profile = tempfile::tempdir().unwrap();

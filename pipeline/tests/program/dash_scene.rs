@@ -14,7 +14,7 @@ use broker::{
 };
 use offload::planner::{Inputs, Planner, Settings, Window};
 use offload::thresholds::Limits;
-use offload::{Action, cloud, edge, link};
+use offload::{cloud, edge, link};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use ulid::Ulid;
@@ -218,17 +218,10 @@ impl Scene {
         };
         let words = text.split(' ').count();
         FeatureWindow {
-            id: WindowId {
-                rig: name(rig),
-                epoch: self.epoch,
-                seq,
-            },
             start_utc_ns: end - 1_000_000_000,
             end_utc_ns: end,
             start_running_ns: seq * 1_000_000_000,
             end_running_ns: (seq + 1) * 1_000_000_000,
-            prompt: "describe".to_owned(),
-            decision: Action::Verify,
             plan: Some(plan(seq)),
             modalities: vec![
                 report(
@@ -246,14 +239,16 @@ impl Scene {
                 confidence: 0.74,
                 model: "draft-model".to_owned(),
             }),
-            tokens: Vec::new(),
-            keyframe: None,
             tokens_possible: 196,
             frames_in: 30,
             frames_kept: 6,
-            flags: Vec::new(),
             closed_utc_ns: end,
             drafted_utc_ns: end + 13_000_000,
+            ..FeatureWindow::empty(WindowId {
+                rig: name(rig),
+                epoch: self.epoch,
+                seq,
+            })
         }
     }
 }

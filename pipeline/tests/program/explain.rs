@@ -17,15 +17,7 @@ pub const EPOCH: &str = "01J00000000000000000000000";
 
 pub fn window(seq: u64, decision: Action) -> FeatureWindow {
     FeatureWindow {
-        id: format!("car/{EPOCH}/{seq}").parse().unwrap(),
-        start_utc_ns: 0,
-        end_utc_ns: 0,
-        start_running_ns: 0,
-        end_running_ns: 0,
-        prompt: "describe".to_owned(),
         decision,
-        plan: None,
-        modalities: vec![],
         draft: Some(broker::DraftReport {
             text: "two people walk".to_owned(),
             token_ids: vec![5],
@@ -33,14 +25,7 @@ pub fn window(seq: u64, decision: Action) -> FeatureWindow {
             confidence: 0.6,
             model: "draft".to_owned(),
         }),
-        tokens: vec![],
-        keyframe: None,
-        tokens_possible: 0,
-        frames_in: 0,
-        frames_kept: 0,
-        flags: vec![],
-        closed_utc_ns: 0,
-        drafted_utc_ns: 0,
+        ..FeatureWindow::empty(format!("car/{EPOCH}/{seq}").parse().unwrap())
     }
 }
 
