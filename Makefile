@@ -14,7 +14,7 @@ setup: ## system packages, ONNX Runtime, nats-server, sample videos
 	@setup/setup.sh
 
 build: setup ## the msao program and the GStreamer plugin, in target/release
-	cargo build --release --workspace
+	cargo build --release -p pipeline -p elements
 
 demo: build ## a street video, captioned as it plays; VIDEO=path for another, SCENE=rig for sound and motion, too, SCENE=rig4 for four cameras
 	@$(if $(filter rig,$(SCENE)),setup/setup.sh rig)

@@ -239,8 +239,9 @@ struct Job {
     stored: bool,
 }
 
-/// Sends in the order of the queue, many at a time: handed to the link one after another, settled in any order. After a failure nothing new is sent until all that are on their way
-/// are settled; those that failed are then sent again, in their order.
+/// Sends in the order of the queue, many at a time: handed to the link one after another, settled in any order. After a
+/// failure nothing new is sent until all that are on their way are settled; those that failed are then sent again, in their
+/// order.
 async fn send_all(queue: Arc<Queue>, deliverer: Deliverer, in_flight: usize) {
     let deliverer = &deliverer;
     let settle = async |mut job: Job, sent| {
@@ -271,31 +272,31 @@ async fn send_all(queue: Arc<Queue>, deliverer: Deliverer, in_flight: usize) {
             queue.pop().await
         };
         tokio::select! {
-                    Some((job, result)) = on_their_way.next(), if !on_their_way.is_empty() => match result {
-                        Ok(()) => {
-                            if failed.is_empty() {
-                                failures = 0;
-                            }
-                            queue.acknowledged(&job.message);
-                        }
-                        Err(Failure::Undeliverable(error)) => queue.lost(&job.message, &error.to_string()),
-                        Err(Failure::Lost) => failed.push(job),
-                        Err(Failure::Other(reason)) => {
-                            if failed.is_empty() {
-                                if failures == 0 {
-                                    tracing::warn!(id = job.message.id, "not stored yet, trying again: {reason}");
-                                }
-                                failures += 1;
-                            }
-                            failed.push(job);
-                        }
-                    },
-                    message = next, if failed.is_empty() && on_their_way.len() < in_flight => {
-                        let job = Job { number: taken, message, stored: false };
-                        taken += 1;
-                        let sent = deliverer.send(&job.message, job.stored).await;
-        on_their_way.push(settle(job, sent));
+            Some((job, result)) = on_their_way.next(), if !on_their_way.is_empty() => match result {
+                Ok(()) => {
+                    if failed.is_empty() {
+                        failures = 0;
                     }
+                    queue.acknowledged(&job.message);
                 }
+                Err(Failure::Undeliverable(error)) => queue.lost(&job.message, &error.to_string()),
+                Err(Failure::Lost) => failed.push(job),
+                Err(Failure::Other(reason)) => {
+                    if failed.is_empty() {
+                        if failures == 0 {
+                            tracing::warn!(id = job.message.id, "not stored yet, trying again: {reason}");
+                        }
+                        failures += 1;
+                    }
+                    failed.push(job);
+                }
+            },
+            message = next, if failed.is_empty() && on_their_way.len() < in_flight => {
+                let job = Job { number: taken, message, stored: false };
+                taken += 1;
+                let sent = deliverer.send(&job.message, job.stored).await;
+                on_their_way.push(settle(job, sent));
+            }
+        }
     }
 }

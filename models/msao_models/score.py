@@ -1,6 +1,6 @@
 """Scores what `mllm/examples/evaluate` wrote, as Markdown tables: answers by kind, captions (BLEU-4 and CIDEr-D of
 pycocoevalcap, which is needed only if there are captions), verified captions and how much of the drafts was accepted,
-what is lost with fewer tokens for each way to choose them, and whether β finds the modality that a question is about.
+what is lost if the draft's answers stand from a confidence on, or with fewer tokens for each way to choose them, and whether β finds the modality that a question is about.
 
     python -m msao_models.score answers.jsonl [--calibrate MODEL_FOLDER]
 
@@ -17,6 +17,7 @@ from .questions import same
 
 LOSS = 0.01
 MODALITIES = ("video", "audio", "sensor")
+SURE = (0.5, 0.8, 0.9, 0.95, 0.98)
 CAPTION = "caption"
 
 
@@ -83,6 +84,21 @@ def answers_by_kind(lines: list[dict]) -> None:
     )
 
 
+def sure_answers(lines: list[dict]) -> None:
+    """What `ask.sure` does: answers of the draft that nobody looks over, from a confidence on."""
+    print("## Answers that stand from a confidence of the draft on, all tokens\n")
+    rows = []
+    for sure in SURE:
+        stand = [line for line in lines if line["confidence"] >= sure]
+        if stand:
+            other = sum(not same(draft(line), full(line)) for line in stand)
+            rows.append([
+                f"{sure:g}", percent(len(stand) / len(lines)), percent(other / len(stand)), percent(other / len(lines)),
+                percent(accuracy(stand, draft)), percent(accuracy(stand, full)),
+            ])
+    table(["confidence", "stand", "of these the full model says otherwise", "of all", "these right: draft", "full model"], rows)
+
+
 def verified_captions(lines: list[dict]) -> float:
     """Prints what verification does to captions; returns the smallest margin within the loss."""
     print(f"## {len(lines)} captions, all tokens\n")
@@ -145,6 +161,7 @@ def main() -> None:
     calibrated = None
     if everything(asked):
         answers_by_kind(everything(asked))
+        sure_answers(everything(asked))
     if everything(described):
         calibrated = verified_captions(everything(described))
     if everything(asked):
