@@ -82,7 +82,10 @@ impl Sources {
                 last.set_property("async-handling", true);
             }
             let is_down = Arc::new(AtomicBool::new(false));
-            let furthest = whole::Furthest::of(&last);
+            let furthest = match live {
+                true => whole::Furthest::default(),
+                false => whole::Furthest::of(&last),
+            };
             for feed in &feeds {
                 answer_while_down(&feed.input, &is_down);
                 if live {
