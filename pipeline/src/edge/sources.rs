@@ -445,7 +445,7 @@ mod tests {
     use futures::StreamExt;
 
     /// A microphone that goes after some buffers, as `fails` says, beside a sound that stays.
-    async fn comes_and_goes(fails: &str) {
+    fn rig(fails: &str) -> (Sources, gst::Pipeline) {
         gst::init().unwrap();
         let config: Config = toml::from_str(
             "rig = 'car'\nmodel = 'm'\n[[audio]]\nsource = 'alsa:hw:1'\n[[audio]]\nsource = 'auto'",
@@ -460,6 +460,11 @@ mod tests {
         let pipeline = gst::parse::launch(&line).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let sources = Sources::watch(&config, &pipeline).unwrap();
+        (sources, pipeline)
+    }
+
+    async fn comes_and_goes(fails: &str) {
+        let (sources, pipeline) = rig(fails);
         let mut messages = pipeline.bus().unwrap().stream();
         let input = sources.sources[0].feeds[0].input.clone();
         let (bring, mut brought) = tokio::sync::mpsc::unbounded_channel();
@@ -503,5 +508,18 @@ mod tests {
     #[tokio::test]
     async fn one_that_ends_comes_back_too() {
         comes_and_goes("identity eos-after=20").await;
+    }
+
+    #[test]
+    fn what_is_in_no_pipeline_any_more_ends_nothing() {
+        let (sources, pipeline) = rig("identity");
+        let part = gst::ElementFactory::make("identity").build().unwrap();
+        let takes = || {
+            let error = gst::message::Error::builder(gst::ResourceError::Write, "too late");
+            sources.take(&error.src(&part).build(), String::new)
+        };
+        assert!(takes());
+        pipeline.add(&part).unwrap();
+        assert!(!takes());
     }
 }
