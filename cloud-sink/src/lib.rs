@@ -2,7 +2,7 @@
 //! model, and publishes the result as the last revision of the caption.
 //!
 //! The model is a folder, ours ([`FullModel`]) or one of pictures and text as exported for Hugging Face
-//! ([`LookingModel`]), or is behind an OpenAI-compatible server ([`ChatModel`]).
+//! ([`LookingModel`]), or is behind an OpenAI-compatible server ([`ServerModel`]).
 //! [`run`] is the whole of it; [`run_with`] takes any other [`Verifier`] than the model of the
 //! configuration.
 
@@ -23,7 +23,7 @@ pub mod tls;
 mod turns;
 mod verifier;
 
-pub use chat::{ChatModel, Counters, Price, ServerSection};
+pub use chat::{Counters, Price, ServerModel, ServerSection};
 pub use config::{BatchSection, Config, ConsumerSection, Rule};
 pub use error::Error;
 #[doc(hidden)]

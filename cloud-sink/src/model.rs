@@ -196,37 +196,26 @@ pub(crate) mod tests {
             feature: feature.to_vec().into(),
         };
         FeatureWindow {
-            id: broker::WindowId {
-                rig: "car".parse().unwrap(),
-                epoch: Ulid::nil(),
-                seq: 0,
-            },
-            start_utc_ns: 0,
-            end_utc_ns: 0,
-            start_running_ns: 0,
-            end_running_ns: 0,
-            prompt: "describe".to_owned(),
             decision: Action::Offload,
-            plan: None,
             modalities: vec![
                 report(Modality::Video, "front"),
                 report(Modality::Video, "rear"),
                 report(Modality::Audio, "mic"),
             ],
-            draft: None,
             tokens: vec![
                 token(Modality::Audio, "mic", (0, 0), [9, 9]),
                 token(Modality::Video, "front", (0, 6), [2, -4]),
                 token(Modality::Video, "rear", (0, 1), [9, 9]),
                 token(Modality::Video, "front", (6, 6), [127, 0]),
             ],
-            keyframe: None,
             tokens_possible: 99,
             frames_in: 1,
             frames_kept: 1,
-            flags: vec![],
-            closed_utc_ns: 0,
-            drafted_utc_ns: 0,
+            ..FeatureWindow::empty(broker::WindowId {
+                rig: "car".parse().unwrap(),
+                epoch: Ulid::nil(),
+                seq: 0,
+            })
         }
     }
 

@@ -26,8 +26,8 @@ use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::{
-    ChatModel, Config, Error, Fault, FullModel, LookingModel, Observer, Verifier, service::Service,
-    thread::Judge, turns::Turns,
+    Config, Error, Fault, FullModel, LookingModel, Observer, ServerModel, Verifier,
+    service::Service, thread::Judge, turns::Turns,
 };
 
 /// The revision of a caption that the cloud publishes.
@@ -71,7 +71,13 @@ pub async fn run_observed(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, Error> {
     if let Some(server) = config.server.clone() {
-        return work(config, move || ChatModel::open(&server), observer, shutdown).await;
+        return work(
+            config,
+            move || ServerModel::open(&server),
+            observer,
+            shutdown,
+        )
+        .await;
     }
     let model = config.clone();
     if config.model.as_deref().is_some_and(mllm::hf::is_known) {

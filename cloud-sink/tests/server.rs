@@ -13,7 +13,7 @@ use broker::{
     streams,
     test_server::TestServer,
 };
-use cloud_sink::{ChatModel, Config, Error, Verifier, run};
+use cloud_sink::{Config, Error, ServerModel, Verifier, run};
 use common::{
     captions, connect, count, jpeg,
     llama::{KEY, Llama},
@@ -66,7 +66,7 @@ async fn a_keyframe_and_a_draft_in_a_confirmed_or_corrected_caption_out() {
     let texts = tokio::task::spawn_blocking({
         let windows = [seen(0, &picture, None), seen(1, &other, None)];
         move || {
-            let mut model = ChatModel::open(&server).unwrap();
+            let mut model = ServerModel::open(&server).unwrap();
             let verdicts = model.verify_all(&windows);
             verdicts
                 .into_iter()

@@ -12,7 +12,7 @@ use std::{
 };
 
 use broker::{FeatureWindow, caption::Verdict, status::ServerUse};
-use cloud_sink::{ChatModel, Error, Fault, Judged, Price, ServerSection, Verifier};
+use cloud_sink::{Error, Fault, Judged, Price, ServerModel, ServerSection, Verifier};
 use common::{
     https,
     scripted::{Reply, Scripted, completion, models, say, wait},
@@ -42,12 +42,12 @@ fn section(url: &str) -> ServerSection {
     }
 }
 
-fn ask(model: &mut ChatModel) -> Result<Verdict, Fault> {
+fn ask(model: &mut ServerModel) -> Result<Verdict, Fault> {
     let verdict = model.verify(&seen(0, b"\xff\xd8jpeg", Some("a dog runs")));
     verdict.map(|verdict| verdict.expect("there was something to be seen"))
 }
 
-fn used(model: &ChatModel) -> ServerUse {
+fn used(model: &ServerModel) -> ServerUse {
     model.server().unwrap().now()
 }
 
@@ -59,7 +59,7 @@ fn what_passes_is_tried_again_and_as_late_as_the_server_asks() {
         Reply::Close,
         completion("OK."),
     ]);
-    let mut model = ChatModel::open(&ServerSection {
+    let mut model = ServerModel::open(&ServerSection {
         retries: 3,
         ..section(&server.url)
     })
@@ -104,7 +104,7 @@ fn what_passes_is_tried_again_and_as_late_as_the_server_asks() {
 #[test]
 fn the_rule_goes_by_what_was_shown() {
     let server = Scripted::replying([completion("The dog runs!")]);
-    let mut model = ChatModel::open(&section(&server.url)).unwrap();
+    let mut model = ServerModel::open(&section(&server.url)).unwrap();
     assert!(ask(&mut model).unwrap().confirmed);
     server.reply(completion("\"A cat sleeps.\""));
     let verdict = ask(&mut model).unwrap();
@@ -117,7 +117,7 @@ fn the_rule_goes_by_what_was_shown() {
         ),
         (false, "A cat sleeps.", 10, Some(0))
     );
-    let mut unseen = ChatModel::open(&ServerSection {
+    let mut unseen = ServerModel::open(&ServerSection {
         draft: String::new(),
         ..section(&server.url)
     })
@@ -146,7 +146,7 @@ fn what_still_fails_is_a_passing_fault() {
         (Reply::Silence, 2, "server.timeout_s"),
     ] {
         let server = Scripted::replying([reply.clone()]);
-        let mut model = ChatModel::open(&ServerSection {
+        let mut model = ServerModel::open(&ServerSection {
             timeout_s: 0.5,
             ..section(&server.url)
         })
@@ -185,7 +185,7 @@ fn what_would_fail_again_is_hopeless() {
         (long, 2, "longer than 1048576 bytes"),
     ] {
         let server = Scripted::replying([reply]);
-        let mut model = ChatModel::open(&section(&server.url)).unwrap();
+        let mut model = ServerModel::open(&section(&server.url)).unwrap();
         let Fault::Hopeless(reason) = ask(&mut model).unwrap_err() else {
             panic!("{word}: taken for passing")
         };
@@ -197,7 +197,7 @@ fn what_would_fail_again_is_hopeless() {
         assert_eq!(used(&model).requests, tries, "{reason}");
     }
     let server = Scripted::replying([completion("OK")]);
-    let mut model = ChatModel::open(&section(&server.url)).unwrap();
+    let mut model = ServerModel::open(&section(&server.url)).unwrap();
     let Fault::Hopeless(reason) = model.verify(&window(0)).unwrap_err() else {
         panic!("a window without a keyframe is tried again")
     };
@@ -218,7 +218,7 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
     ] {
         let server = Scripted::replying([reply]);
         let section = section(&server.url);
-        let mut model = ChatModel::open(&section).unwrap();
+        let mut model = ServerModel::open(&section).unwrap();
         let Fault::Passing(reason) = ask(&mut model).unwrap_err() else {
             panic!("a window is lost for what can be mended")
         };
@@ -229,7 +229,7 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
         );
     }
     let server = Scripted::start(say(401, echo), |_| completion("OK"));
-    let error = ChatModel::open(&section(&server.url)).unwrap_err();
+    let error = ServerModel::open(&section(&server.url)).unwrap_err();
     assert!(matches!(error, Error::Server(_)));
     let error = format!("{error} {error:?}");
     assert!(error.contains("file:") && !error.contains(KEY), "{error}");
@@ -237,7 +237,7 @@ fn what_is_to_be_mended_says_how_and_the_key_is_in_no_error_and_no_log() {
         api_key: None,
         ..section(&server.url)
     };
-    let error = ChatModel::open(&keyless).unwrap_err().to_string();
+    let error = ServerModel::open(&keyless).unwrap_err().to_string();
     assert!(error.contains("set server.api_key"), "{error}");
 
     let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
@@ -253,7 +253,7 @@ fn a_key_that_is_refused_while_it_works_stops_the_worker() {
     let list = models("tiny");
     for (status, list) in [(401, list), (403, say(403, "")), (403, say(401, ""))] {
         let server = Scripted::replying([say(status, "")]);
-        let mut model = ChatModel::open(&section(&server.url)).unwrap();
+        let mut model = ServerModel::open(&section(&server.url)).unwrap();
         server.list(list);
         let Fault::Stopping(reason) = ask(&mut model).unwrap_err() else {
             panic!("other windows would fail in the same way")
@@ -275,7 +275,7 @@ fn a_server_without_a_list_of_models_is_taken_and_one_that_is_away_is_not() {
         models("another"),
     ] {
         let server = Scripted::start(models, |_| completion("OK"));
-        let mut model = ChatModel::open(&section(&server.url)).unwrap();
+        let mut model = ServerModel::open(&section(&server.url)).unwrap();
         assert!(ask(&mut model).unwrap().confirmed);
     }
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
@@ -283,7 +283,7 @@ fn a_server_without_a_list_of_models_is_taken_and_one_that_is_away_is_not() {
         .local_addr()
         .unwrap();
     let url = format!("http://{nobody}/v1");
-    let error = ChatModel::open(&section(&url)).unwrap_err().to_string();
+    let error = ServerModel::open(&section(&url)).unwrap_err().to_string();
     assert!(
         error.contains(&url) && error.contains("is it running"),
         "{error}"
@@ -301,7 +301,7 @@ fn a_server_over_https_is_trusted_by_its_authority_alone() {
     let address = https::in_front_of(plain.address, "127.0.0.1", &ca);
     let elsewhere = https::in_front_of(plain.address, "models.example", &other);
     let open = |address: SocketAddr, tls_ca: Option<&Path>| {
-        ChatModel::open(&ServerSection {
+        ServerModel::open(&ServerSection {
             tls_ca: tls_ca.map(Path::to_owned),
             ..section(&format!("https://{address}/v1"))
         })
@@ -325,7 +325,7 @@ fn a_server_over_https_is_trusted_by_its_authority_alone() {
 }
 
 /// Judges windows together, and says in which order they were told.
-fn judged(model: &mut ChatModel, windows: Vec<FeatureWindow>) -> Vec<(usize, Judged)> {
+fn judged(model: &mut ServerModel, windows: Vec<FeatureWindow>) -> Vec<(usize, Judged)> {
     let mut told = Vec::new();
     model.verify_each(windows, &mut |index, judged| told.push((index, judged)));
     told
@@ -345,7 +345,7 @@ fn windows_are_asked_about_at_once() {
         timeout_s: 30.0,
         ..section(&server.url)
     };
-    let mut model = ChatModel::open(&section).unwrap();
+    let mut model = ServerModel::open(&section).unwrap();
     let windows: Vec<_> = (0..2 * AT_ONCE as u64)
         .map(|seq| seen(seq, b"jpeg", Some("a dog runs")))
         .collect();
@@ -374,7 +374,7 @@ fn each_is_told_when_it_is_there_but_those_of_a_rig_in_their_order() {
         concurrency: 4,
         ..section(&server.url)
     };
-    let mut model = ChatModel::open(&section).unwrap();
+    let mut model = ServerModel::open(&section).unwrap();
     let window = |rig: &str, seq, draft| {
         let mut window = seen(seq, b"jpeg", Some(draft));
         window.id.rig = rig.parse().unwrap();

@@ -108,20 +108,8 @@ mod tests {
             encoder_sha256: "0".to_owned(),
         };
         FeatureWindow {
-            id: WindowId {
-                rig: "car".parse().unwrap(),
-                epoch: ulid::Ulid::nil(),
-                seq: 0,
-            },
-            start_utc_ns: 0,
-            end_utc_ns: 0,
-            start_running_ns: 0,
-            end_running_ns: 0,
-            prompt: "describe".to_owned(),
             decision: Action::Offload,
-            plan: None,
             modalities: vec![report("front"), report("rear"), report("mic")],
-            draft: None,
             tokens: (tokens.iter())
                 .map(|(stream, position, importance)| Token {
                     modality: modality(stream),
@@ -134,13 +122,12 @@ mod tests {
                     feature: vec![0].into(),
                 })
                 .collect(),
-            keyframe: None,
             tokens_possible: 100,
-            frames_in: 0,
-            frames_kept: 0,
-            flags: vec![],
-            closed_utc_ns: 0,
-            drafted_utc_ns: 0,
+            ..FeatureWindow::empty(WindowId {
+                rig: "car".parse().unwrap(),
+                epoch: ulid::Ulid::nil(),
+                seq: 0,
+            })
         }
     }
 

@@ -11,47 +11,12 @@ use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::test_server::TestServer;
 use broker::{
-    Caption, ConnectConfig, Connection, DraftReport, FeatureWindow, LatencyMs, Message,
-    StreamsConfig, WindowId,
+    Caption, ConnectConfig, Connection, FeatureWindow, LatencyMs, Message, StreamsConfig,
 };
 use common::*;
 use gst::prelude::*;
 use gst_check::Harness;
-use offload::Action;
 use tokio::runtime::Runtime;
-
-fn window(rig: &str, seq: u64, text: &str) -> FeatureWindow {
-    FeatureWindow {
-        id: WindowId {
-            rig: rig.parse().unwrap(),
-            epoch: ulid::Ulid::from_parts(1, 2),
-            seq,
-        },
-        start_utc_ns: 1_000,
-        end_utc_ns: 2_000,
-        start_running_ns: 0,
-        end_running_ns: 1_000,
-        prompt: "describe".to_owned(),
-        decision: Action::Verify,
-        plan: None,
-        modalities: vec![],
-        draft: Some(DraftReport {
-            text: text.to_owned(),
-            token_ids: vec![5, 6],
-            logprobs: vec![-0.5, -0.5, -0.5],
-            confidence: 0.6,
-            model: "draft".to_owned(),
-        }),
-        tokens: vec![],
-        keyframe: None,
-        tokens_possible: 49,
-        frames_in: 10,
-        frames_kept: 1,
-        flags: vec![],
-        closed_utc_ns: 3_000,
-        drafted_utc_ns: 4_000,
-    }
-}
 
 fn correction(window: &FeatureWindow, text: &str) -> Caption {
     let verdict = Verdict {
@@ -134,7 +99,7 @@ fn a_correction_takes_the_place_of_its_draft() {
     let server = TestServer::start();
     let cloud = Cloud::new(&server);
     // What was said before is not shown.
-    cloud.publish(&Caption::draft(&window("street", 0, "long ago")).unwrap());
+    cloud.publish(&Caption::draft(&said("street", 0, "long ago")).unwrap());
     let element = source(&server.url());
     let mut harness = Harness::with_element(&element, None, Some("src"));
     harness.use_testclock();
@@ -143,8 +108,8 @@ fn a_correction_takes_the_place_of_its_draft() {
     let says = |ms, text: &str| (ms, 100, false, text.to_owned());
     assert_eq!(next(&mut harness), gap(0));
 
-    let dog = window("street", 1, "a dog");
-    cloud.publish(&Caption::draft(&window("car-7", 1, "another rig's")).unwrap());
+    let dog = said("street", 1, "a dog");
+    cloud.publish(&Caption::draft(&said("car-7", 1, "another rig's")).unwrap());
     cloud.publish(&Caption::draft(&dog).unwrap());
     until(&element, "shown", 1);
     assert_eq!(next(&mut harness), says(100, "a dog …"));
@@ -156,7 +121,7 @@ fn a_correction_takes_the_place_of_its_draft() {
     // Both lines from now on.
     element.set_property("lines", 2u32);
     element.set_property("marks", false);
-    cloud.publish(&Caption::draft(&window("street", 2, "a cat")).unwrap());
+    cloud.publish(&Caption::draft(&said("street", 2, "a cat")).unwrap());
     until(&element, "shown", 3);
     assert_eq!(next(&mut harness), says(400, "a brown dog\na cat"));
     element.set_property("hold", 0u64);
@@ -205,7 +170,7 @@ fn it_shows_captions_after_a_server_that_comes_late() {
     let deadline = Instant::now() + Duration::from_secs(20);
     // What comes before the reader has its place is not shown.
     for seq in 0.. {
-        cloud.publish(&Caption::draft(&window("street", seq, "a dog")).unwrap());
+        cloud.publish(&Caption::draft(&said("street", seq, "a dog")).unwrap());
         if stat(&element, "shown") > 0 {
             break;
         }

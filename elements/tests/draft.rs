@@ -16,18 +16,11 @@ fn window(positions: &[u16]) -> FeatureWindow {
     let config = mllm::Config::load(Path::new(&model())).unwrap();
     let stream = "video_0".to_owned();
     FeatureWindow {
-        id: WindowId {
-            rig: "car-7".parse().unwrap(),
-            epoch: ulid::Ulid::from_parts(1, 2),
-            seq: 3,
-        },
         start_utc_ns: 1_000,
         end_utc_ns: 2_000,
-        start_running_ns: 0,
         end_running_ns: 1_000,
         prompt: config.default_prompt,
         decision: Action::Offload,
-        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: stream.clone(),
@@ -38,7 +31,6 @@ fn window(positions: &[u16]) -> FeatureWindow {
             encoder: config.vision_encoder.id,
             encoder_sha256: config.vision_encoder.sha256,
         }],
-        draft: None,
         tokens: positions
             .iter()
             .map(|position| Token {
@@ -54,13 +46,16 @@ fn window(positions: &[u16]) -> FeatureWindow {
                     .collect(),
             })
             .collect(),
-        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 2,
-        flags: vec![],
         closed_utc_ns: 3_000,
         drafted_utc_ns: 3_000,
+        ..FeatureWindow::empty(WindowId {
+            rig: "car-7".parse().unwrap(),
+            epoch: ulid::Ulid::from_parts(1, 2),
+            seq: 3,
+        })
     }
 }
 

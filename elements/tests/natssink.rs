@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use broker::connect::AtStart;
 use broker::test_server::{TestServer, reached};
-use broker::{Caption, ConnectConfig, Connection, DraftReport, FeatureWindow, WindowId};
+use broker::{Caption, ConnectConfig, Connection, FeatureWindow};
 use common::*;
 use futures::StreamExt;
 use gst::prelude::*;
@@ -16,34 +16,8 @@ use offload::Action;
 
 fn window(seq: u64, decision: Action) -> FeatureWindow {
     FeatureWindow {
-        id: WindowId {
-            rig: "car-7".parse().unwrap(),
-            epoch: ulid::Ulid::from_parts(1, 2),
-            seq,
-        },
-        start_utc_ns: 1_000,
-        end_utc_ns: 2_000,
-        start_running_ns: 0,
-        end_running_ns: 1_000,
-        prompt: "describe".to_owned(),
         decision,
-        plan: None,
-        modalities: vec![],
-        draft: Some(DraftReport {
-            text: format!("window {seq}"),
-            token_ids: vec![5, 6],
-            logprobs: vec![-0.5, -0.5, -0.5],
-            confidence: 0.6,
-            model: "draft".to_owned(),
-        }),
-        tokens: vec![],
-        keyframe: None,
-        tokens_possible: 49,
-        frames_in: 10,
-        frames_kept: 1,
-        flags: vec![],
-        closed_utc_ns: 3_000,
-        drafted_utc_ns: 4_000,
+        ..said("car-7", seq, &format!("window {seq}"))
     }
 }
 

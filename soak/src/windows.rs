@@ -108,13 +108,11 @@ pub fn window(id: WindowId, kind: Kind, tokens: u64) -> FeatureWindow {
         end_utc_ns: now - 20_000_000,
         start_running_ns: id.seq * 1_000_000_000,
         end_running_ns: (id.seq + 1) * 1_000_000_000,
-        prompt: "describe".to_owned(),
         decision: match kind {
             Kind::Verify => Action::Verify,
             Kind::Offload => Action::Offload,
             Kind::Keep => Action::Keep,
         },
-        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: "front".to_owned(),
@@ -127,13 +125,11 @@ pub fn window(id: WindowId, kind: Kind, tokens: u64) -> FeatureWindow {
         }],
         draft: (kind != Kind::Offload).then_some(draft),
         tokens: (0..tokens).map(token).collect(),
-        keyframe: None,
         tokens_possible: tokens.max(49) as u32,
         frames_in: 10,
         frames_kept: 1,
-        flags: Vec::new(),
         closed_utc_ns: now - 20_000_000,
         drafted_utc_ns: now - 5_000_000,
-        id,
+        ..FeatureWindow::empty(id)
     }
 }

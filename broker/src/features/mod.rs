@@ -39,6 +39,12 @@ pub const THINNED: &str = "thinned";
 /// The flag on a window that waited for the cloud: its draft was published when it began to wait.
 pub const DEFERRED: &str = "deferred";
 
+/// Bytes of a token in a window's message, beside those of its feature.
+pub const TOKEN_BYTES: usize = 34;
+
+/// About so many bytes a window's caption, and the headers of both messages, take.
+pub const CAPTION_BYTES: u32 = 4_000;
+
 /// The flag on a window that is not of the stream: a question about one that is.
 pub const ASKED: &str = "asked";
 
@@ -234,6 +240,30 @@ pub struct Stream<'a> {
 }
 
 impl FeatureWindow {
+    /// A window without any data, to be verified; all its times are 0.
+    pub fn empty(id: WindowId) -> Self {
+        Self {
+            id,
+            start_utc_ns: 0,
+            end_utc_ns: 0,
+            start_running_ns: 0,
+            end_running_ns: 0,
+            prompt: "describe".to_owned(),
+            decision: Action::Verify,
+            plan: None,
+            modalities: Vec::new(),
+            draft: None,
+            tokens: Vec::new(),
+            keyframe: None,
+            tokens_possible: 0,
+            frames_in: 0,
+            frames_kept: 0,
+            flags: Vec::new(),
+            closed_utc_ns: 0,
+            drafted_utc_ns: 0,
+        }
+    }
+
     /// The stream of a modality whose token comes first: the one that the models read. `None` without a token of it.
     pub fn stream(&self, modality: Modality) -> Option<Stream<'_>> {
         let mut tokens = self

@@ -54,13 +54,13 @@ impl Counters {
 
 /// A model behind a server.
 #[derive(Debug)]
-pub struct ChatModel {
+pub struct ServerModel {
     server: ServerSection,
     client: Client,
     counters: Arc<Counters>,
 }
 
-impl ChatModel {
+impl ServerModel {
     /// Asks `server` which models it has: that it is there and takes the key. Blocks.
     ///
     /// # Errors
@@ -151,7 +151,7 @@ impl ChatModel {
     }
 }
 
-impl Verifier for ChatModel {
+impl Verifier for ServerModel {
     fn model(&self) -> &str {
         &self.server.model
     }

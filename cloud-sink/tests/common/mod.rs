@@ -70,14 +70,10 @@ pub fn id(seq: u64) -> WindowId {
 pub fn window(seq: u64) -> FeatureWindow {
     let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as i64;
     FeatureWindow {
-        id: id(seq),
         start_utc_ns: now - 1_020_000_000,
         end_utc_ns: now - 20_000_000,
         start_running_ns: seq * 1_000_000_000,
         end_running_ns: (seq + 1) * 1_000_000_000,
-        prompt: "describe".to_owned(),
-        decision: Action::Verify,
-        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: "front".to_owned(),
@@ -105,13 +101,12 @@ pub fn window(seq: u64) -> FeatureWindow {
             scale: 0.1,
             feature: vec![1, 2, 3].into(),
         }],
-        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 1,
-        flags: vec![],
         closed_utc_ns: now - 20_000_000,
         drafted_utc_ns: now - 5_000_000,
+        ..FeatureWindow::empty(id(seq))
     }
 }
 

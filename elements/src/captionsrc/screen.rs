@@ -92,19 +92,6 @@ mod tests {
 
     fn caption(seq: u64, revision: u32, text: &str) -> Caption {
         let window = broker::FeatureWindow {
-            id: WindowId {
-                rig: "street".parse().unwrap(),
-                epoch: ulid::Ulid::from_parts(1, 2),
-                seq,
-            },
-            start_utc_ns: 1_000,
-            end_utc_ns: 2_000,
-            start_running_ns: 0,
-            end_running_ns: 1_000,
-            prompt: "describe".to_owned(),
-            decision: offload::Action::Verify,
-            plan: None,
-            modalities: vec![],
             draft: Some(broker::DraftReport {
                 text: text.to_owned(),
                 token_ids: vec![5],
@@ -112,14 +99,11 @@ mod tests {
                 confidence: 0.6,
                 model: "draft".to_owned(),
             }),
-            tokens: vec![],
-            keyframe: None,
-            tokens_possible: 49,
-            frames_in: 10,
-            frames_kept: 1,
-            flags: vec![],
-            closed_utc_ns: 3_000,
-            drafted_utc_ns: 4_000,
+            ..broker::FeatureWindow::empty(WindowId {
+                rig: "street".parse().unwrap(),
+                epoch: ulid::Ulid::from_parts(1, 2),
+                seq,
+            })
         };
         let draft = Caption::draft(&window).unwrap();
         let status = match revision {

@@ -7,7 +7,7 @@ use ::offload::edge::Stage;
 use ::offload::planner::{self, Payload};
 use ::offload::runtime::Runtime;
 use ::offload::{Action, Error};
-use broker::features::DEFERRED;
+use broker::features::{CAPTION_BYTES, DEFERRED, TOKEN_BYTES};
 use broker::message::Kind;
 use broker::status::Decisions;
 use broker::{FeatureWindow, MessageId, Modality, Token, WindowId};
@@ -18,10 +18,6 @@ use super::beliefs::{Beliefs, Draft};
 use super::properties::Settings;
 use crate::feedback::{Feedback, Stop};
 use crate::keep::keep;
-
-/// Bytes of a token beside its channels, and about what a window's caption and the headers of both take.
-const TOKEN: usize = 34;
-const CAPTION: u32 = 4_000;
 
 /// PTS and duration of a window's buffer.
 pub(super) type Times = (Option<ClockTime>, Option<ClockTime>);
@@ -39,7 +35,7 @@ impl Item {
     /// Bytes of a token of it.
     fn token(&self) -> usize {
         let channels = self.window.tokens.first().map_or(0, |t| t.feature.len());
-        TOKEN + channels
+        TOKEN_BYTES + channels
     }
 
     /// Leaves out what its keyframe, if it has one, goes in place of.
@@ -387,7 +383,7 @@ impl Desk {
             draft_left: 0.0,
             tokens: most.min(tokens as u32),
             token_bytes: on_link(token),
-            fixed_bytes: on_link(bare).saturating_add(CAPTION),
+            fixed_bytes: on_link(bare).saturating_add(CAPTION_BYTES),
             // Whatever is decided, the draft's caption goes: it is among the fixed bytes.
             caption_bytes: 0,
             keyframe_bytes: None,

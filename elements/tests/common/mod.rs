@@ -11,7 +11,6 @@ use gst::prelude::*;
 use gstmsao::meta::{Features, MasMeta, Measured};
 use mas::{Meter, MeterSettings};
 use ndarray::{Array2, Array3};
-use offload::Action;
 
 pub const MS: u64 = 1_000_000;
 
@@ -287,22 +286,32 @@ pub fn gap(ms: u64) -> gst::Event {
 
 pub const EPOCH: ulid::Ulid = ulid::Ulid(7);
 
+/// Window `seq` of `rig`, with this draft and nothing else.
+pub fn said(rig: &str, seq: u64, text: &str) -> FeatureWindow {
+    FeatureWindow {
+        draft: Some(DraftReport {
+            text: text.to_owned(),
+            token_ids: vec![5, 6],
+            logprobs: vec![-0.5, -0.5, -0.5],
+            confidence: 0.6,
+            model: "draft".to_owned(),
+        }),
+        ..FeatureWindow::empty(WindowId {
+            rig: rig.parse().unwrap(),
+            epoch: EPOCH,
+            seq,
+        })
+    }
+}
+
 /// A window of 49 tokens of a picture, with a draft of this confidence.
 pub fn drafted(seq: u64, confidence: f32) -> FeatureWindow {
     let stream = "video_0".to_owned();
+    let said = said("car-7", seq, &format!("window {seq}"));
     FeatureWindow {
-        id: WindowId {
-            rig: "car-7".parse().unwrap(),
-            epoch: EPOCH,
-            seq,
-        },
-        start_utc_ns: 0,
         end_utc_ns: 1_000_000_000,
         start_running_ns: seq * 1_000_000_000,
         end_running_ns: (seq + 1) * 1_000_000_000,
-        prompt: "describe".to_owned(),
-        decision: Action::Verify,
-        plan: None,
         modalities: vec![ModalityReport {
             modality: Modality::Video,
             stream: stream.clone(),
@@ -313,12 +322,9 @@ pub fn drafted(seq: u64, confidence: f32) -> FeatureWindow {
             encoder: "encoder".to_owned(),
             encoder_sha256: "0".repeat(64),
         }],
-        draft: Some(DraftReport {
-            text: format!("window {seq}"),
-            token_ids: vec![5, 6],
-            logprobs: vec![-0.5, -0.5, -0.5],
+        draft: (said.draft.clone()).map(|draft| DraftReport {
             confidence,
-            model: "draft".to_owned(),
+            ..draft
         }),
         tokens: (0..49)
             .map(|position| Token {
@@ -332,12 +338,11 @@ pub fn drafted(seq: u64, confidence: f32) -> FeatureWindow {
                 feature: (0..256).map(|i: i32| (i * 89) as i8).collect(),
             })
             .collect(),
-        keyframe: None,
         tokens_possible: 49,
         frames_in: 10,
         frames_kept: 1,
-        flags: vec![],
         closed_utc_ns: 2_000_000_000,
         drafted_utc_ns: 2_030_000_000,
+        ..said
     }
 }

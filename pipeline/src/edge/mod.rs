@@ -3,13 +3,10 @@
 mod ask;
 mod config;
 mod launch;
-mod pictures;
 mod run;
 mod sources;
 mod stats;
-mod streams;
 mod whole;
 
-pub use config::{Config, check_senses};
+pub use config::{Config, DEVICE, check_senses, redacted};
 pub use run::{Arguments, run};
-pub use streams::{DEVICE, redacted};

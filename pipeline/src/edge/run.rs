@@ -16,11 +16,10 @@ use gst::prelude::*;
 use tokio::sync::mpsc;
 
 use super::ask;
-use super::config::Config;
+use super::config::{Config, redacted};
 use super::launch::{self, Stream};
 use super::sources::Sources;
 use super::stats::Reader;
-use super::streams::redacted;
 use crate::trace::{self, Service};
 use crate::{config, metrics, output, runtime, shutdown::StopOn};
 

@@ -9,9 +9,8 @@ use anyhow::{Context, Result};
 use broker::Modality;
 use gst::prelude::*;
 
-use super::config::Config;
+use super::config::{Config, redacted};
 use super::launch::{self, Stream};
-use super::streams::redacted;
 use super::whole;
 
 /// The message of a source that ended by itself.
@@ -83,13 +82,17 @@ impl Sources {
                 last.set_property("async-handling", true);
             }
             let is_down = Arc::new(AtomicBool::new(false));
+            let furthest = match live {
+                true => whole::Furthest::default(),
+                false => whole::Furthest::of(&last),
+            };
             for feed in &feeds {
                 answer_while_down(&feed.input, &is_down);
                 if live {
                     pass_on_unless_ended(&feed.input, &last, &ending);
                 } else if feed.stream.modality != Modality::Sensor {
                     let name = format!("{} ({})", redacted(name), feed.stream.pad());
-                    whole::warn_if_not(&feed.input, name);
+                    whole::warn_if_not(&feed.input, name, furthest.clone());
                 }
             }
             let opens = last.static_pad("sink").and_then(|pad| pad.peer());
@@ -145,6 +148,9 @@ impl Sources {
     /// Whether `message` says that a source failed or ended, which the others survive: it is then tried again, or given
     /// up. `reason` puts an error into words. Must be called within a tokio runtime.
     pub fn take(&self, message: &gst::Message, reason: impl FnOnce() -> String) -> bool {
+        if is_of_none(message) {
+            return true;
+        }
         let Some(source) = self.sources.iter().find(|source| source.sent(message)) else {
             return false;
         };
@@ -217,6 +223,14 @@ impl Sources {
         };
         self.sources.iter().any(|other| goes_on(&other))
     }
+}
+
+/// Whether it comes from what is in no pipeline any more. A source that stops lets go of what reads its camera, which
+/// may say last that a camera that is gone cannot be told so.
+fn is_of_none(message: &gst::Message) -> bool {
+    let of = message.src().cloned();
+    let above = std::iter::successors(of, |of| of.parent());
+    above.last().is_some_and(|top| !top.is::<gst::Pipeline>())
 }
 
 impl Source {
@@ -431,7 +445,7 @@ mod tests {
     use futures::StreamExt;
 
     /// A microphone that goes after some buffers, as `fails` says, beside a sound that stays.
-    async fn comes_and_goes(fails: &str) {
+    fn rig(fails: &str) -> (Sources, gst::Pipeline) {
         gst::init().unwrap();
         let config: Config = toml::from_str(
             "rig = 'car'\nmodel = 'm'\n[[audio]]\nsource = 'alsa:hw:1'\n[[audio]]\nsource = 'auto'",
@@ -446,6 +460,11 @@ mod tests {
         let pipeline = gst::parse::launch(&line).unwrap();
         let pipeline = pipeline.downcast::<gst::Pipeline>().unwrap();
         let sources = Sources::watch(&config, &pipeline).unwrap();
+        (sources, pipeline)
+    }
+
+    async fn comes_and_goes(fails: &str) {
+        let (sources, pipeline) = rig(fails);
         let mut messages = pipeline.bus().unwrap().stream();
         let input = sources.sources[0].feeds[0].input.clone();
         let (bring, mut brought) = tokio::sync::mpsc::unbounded_channel();
@@ -489,5 +508,18 @@ mod tests {
     #[tokio::test]
     async fn one_that_ends_comes_back_too() {
         comes_and_goes("identity eos-after=20").await;
+    }
+
+    #[test]
+    fn what_is_in_no_pipeline_any_more_ends_nothing() {
+        let (sources, pipeline) = rig("identity");
+        let part = gst::ElementFactory::make("identity").build().unwrap();
+        let takes = || {
+            let error = gst::message::Error::builder(gst::ResourceError::Write, "too late");
+            sources.take(&error.src(&part).build(), String::new)
+        };
+        assert!(takes());
+        pipeline.add(&part).unwrap();
+        assert!(!takes());
     }
 }

@@ -7,9 +7,8 @@ use gst::prelude::*;
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-use super::config::Config;
+use super::config::{Config, redacted};
 use super::launch::{self, Stream};
-use super::streams::redacted;
 use crate::metrics::{Figures, Planner};
 
 /// Reads the status of a running pipeline.

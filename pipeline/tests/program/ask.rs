@@ -1,42 +1,26 @@
 //! `msao ask`: two answers to a question, or a clear error.
 
-use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
-use broker::captions::{self, From};
-use broker::connect::AtStart;
-use broker::test_server::TestServer;
-use broker::{CaptionStatus, ConnectConfig, Connection, StreamsConfig};
+use broker::CaptionStatus;
 
-use crate::common::{Killed, media, models, msao, texts};
+use crate::common::{media, msao, texts};
+use crate::process::Process;
+use crate::world::{World, listen, soon};
 
-fn start(folder: &Path, command: &str, config: &str) -> Killed {
-    let path = folder.join(format!("{command}.toml"));
-    std::fs::write(&path, config).unwrap();
-    let mut process = msao(folder);
-    process.args([command, "--config"]).arg(path);
-    Killed(process.stdout(Stdio::null()).spawn().unwrap())
-}
-
-fn edge(folder: &Path, server: &TestServer, sure: f64) -> Killed {
-    let (model, _) = models();
-    let config = format!(
-        "rig = 'street'
-        model = '{}'
-        video = [{{ source = '{}' }}]
+fn edge(world: &World, sure: f64) -> Process {
+    let more = format!(
+        "video = [{{ source = '{}' }}]
         prompts = ['what is seen ?']
-        ask = {{ sure = {sure}, every = 1 }}
-        nats = {{ url = '{}' }}",
-        model.display(),
-        media("vtest.avi").display(),
-        server.url()
+        ask = {{ sure = {sure}, every = 1 }}",
+        media("vtest.avi").display()
     );
-    start(folder, "edge", &config)
+    Process::start(world.edge(&more))
 }
 
-fn ask(folder: &Path, server: &TestServer, rig: &str, timeout: &str) -> Output {
-    msao(folder)
+fn ask(world: &World, rig: &str, timeout: &str) -> Output {
+    msao(world.path())
         .args([
             "ask",
             rig,
@@ -44,16 +28,16 @@ fn ask(folder: &Path, server: &TestServer, rig: &str, timeout: &str) -> Output {
             "--timeout",
             timeout,
         ])
-        .args(["--nats", &server.url()])
+        .args(["--nats", &world.server.url()])
         .output()
         .unwrap()
 }
 
 /// Asks until the edge is up and has seen a window.
-fn ask_when_ready(folder: &Path, server: &TestServer, timeout: &str) -> Output {
+fn ask_when_ready(world: &World, timeout: &str) -> Output {
     let begun = Instant::now();
     loop {
-        let output = ask(folder, server, "street", timeout);
+        let output = ask(world, "car", timeout);
         let (_, err) = texts(&output);
         let early = err.contains("no edge of rig") || err.contains("cannot answer");
         if !early || begun.elapsed() > Duration::from_secs(60) {
@@ -64,12 +48,10 @@ fn ask_when_ready(folder: &Path, server: &TestServer, timeout: &str) -> Output {
 
 #[test]
 fn the_edge_answers_at_once_and_the_cloud_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = TestServer::start();
-    let (_, full) = models();
-    let _edge = edge(folder.path(), &server, 2.0);
+    let world = World::new();
+    let _edge = edge(&world, 2.0);
     // Nobody verifies yet: the first answer comes all the same, and it is said what is missing.
-    let output = ask_when_ready(folder.path(), &server, "1");
+    let output = ask_when_ready(&world, "1");
     let (out, err) = texts(&output);
     assert!(!output.status.success(), "{out}\n{err}");
     assert!(
@@ -77,13 +59,8 @@ fn the_edge_answers_at_once_and_the_cloud_after_it() {
         "{out}\n{err}"
     );
 
-    let config = format!(
-        "model = '{}'\nnats = {{ url = '{}' }}",
-        full.display(),
-        server.url()
-    );
-    let _cloud = start(folder.path(), "cloud", &config);
-    let output = ask(folder.path(), &server, "street", "60");
+    let _cloud = Process::start(world.cloud(""));
+    let output = ask(&world, "car", "60");
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
     let lines: Vec<&str> = out.lines().collect();
@@ -95,16 +72,12 @@ fn the_edge_answers_at_once_and_the_cloud_after_it() {
         "{out}"
     );
 
-    let asked = [
-        "ask",
-        "street",
-        "what is seen ?",
-        "--json",
-        "--timeout",
-        "60",
-    ];
-    let mut asks = msao(folder.path());
-    let output = asks.args(asked).args(["--nats", &server.url()]).output();
+    let asked = ["ask", "car", "what is seen ?", "--json", "--timeout", "60"];
+    let mut asks = msao(world.path());
+    let output = asks
+        .args(asked)
+        .args(["--nats", &world.server.url()])
+        .output();
     let (out, err) = texts(&output.unwrap());
     let answers: Vec<serde_json::Value> = out
         .lines()
@@ -122,24 +95,10 @@ async fn standing_prompts_are_asked_of_windows() {
         (2.0, vec![CaptionStatus::Draft, CaptionStatus::Confirmed]),
         (0.0, vec![CaptionStatus::Draft]),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let server = TestServer::start();
-        let (_, full) = models();
-        let config = format!(
-            "model = '{}'\nmargin = 0.000001\nnats = {{ url = '{}' }}",
-            full.display(),
-            server.url()
-        );
-        let connect = ConnectConfig {
-            url: server.url(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
-        let streams = StreamsConfig::default();
-        let captions = captions::subscribe(&connection, &streams, None, From::Beginning).await;
-        let mut captions = captions.unwrap();
-        let _cloud = start(folder.path(), "cloud", &config);
-        let _edge = edge(folder.path(), &server, sure);
+        let world = World::new();
+        let mut captions = listen(&world.connect().await).await;
+        let _cloud = Process::start(world.cloud("margin = 0.000001"));
+        let _edge = edge(&world, sure);
         let heard = async {
             let (mut first, mut told) = (None, Vec::new());
             while told.len() < statuses.len() {
@@ -152,17 +111,15 @@ async fn standing_prompts_are_asked_of_windows() {
             }
             told
         };
-        let heard = tokio::time::timeout(Duration::from_secs(60), heard).await;
-        assert_eq!(heard.expect("captions with the question"), statuses);
+        assert_eq!(soon("captions with the question", heard).await, statuses);
     }
 }
 
 #[test]
 fn what_the_edge_is_sure_of_is_final() {
-    let folder = tempfile::tempdir().unwrap();
-    let server = TestServer::start();
-    let _edge = edge(folder.path(), &server, 0.0);
-    let output = ask_when_ready(folder.path(), &server, "20");
+    let world = World::new();
+    let _edge = edge(&world, 0.0);
+    let output = ask_when_ready(&world, "20");
     let (out, err) = texts(&output);
     assert!(output.status.success(), "{out}\n{err}");
     assert_eq!(out.lines().count(), 1, "{out}");
@@ -171,20 +128,19 @@ fn what_the_edge_is_sure_of_is_final() {
 
 #[test]
 fn without_an_edge_or_a_broker_the_mend_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut server = TestServer::start();
-    let output = ask(folder.path(), &server, "nowhere", "5");
+    let mut world = World::new();
+    let output = ask(&world, "nowhere", "5");
     let (_, err) = texts(&output);
     assert!(
         !output.status.success() && err.contains("'nowhere'"),
         "{err}"
     );
-    server.kill();
-    let output = ask(folder.path(), &server, "nowhere", "5");
+    world.server.kill();
+    let output = ask(&world, "nowhere", "5");
     let (_, err) = texts(&output);
     assert!(!output.status.success(), "{err}");
     assert!(
-        err.contains("nats-server") && err.contains(&server.url()),
+        err.contains("nats-server") && err.contains(&world.server.url()),
         "{err}"
     );
 }

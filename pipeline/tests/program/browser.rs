@@ -1,6 +1,5 @@
 //! Chromium without a window, driven over WebDriver.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::Killed;
+use crate::process::Process;
 
 /// How long the page may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,7 +21,7 @@ pub const ESCAPE: &str = "\u{e00c}";
 pub struct Browser {
     session: String,
     agent: ureq::Agent,
-    _driver: Killed,
+    _driver: Process,
     _profile: TempDir,
 }
 
@@ -36,26 +35,12 @@ impl Browser {
                 "{tool} is missing: run `setup/setup.sh browser`"
             );
         }
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let driver = Killed(driver);
-        let port = lines.find_map(|line| {
-            let line = line.unwrap();
-            let port = line.strip_suffix('.')?.rsplit_once("on port ")?.1;
-            port.parse::<u16>().ok()
-        });
-        let base = format!(
-            "http://127.0.0.1:{}",
-            port.expect("chromedriver says its port")
-        );
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let mut driver = Command::new("chromedriver");
+        driver.arg("--port=0").stdin(Stdio::null());
+        let driver = Process::start(driver);
+        let started = driver.line("successfully on port ");
+        let (_, port) = started.rsplit_once(" on port ").unwrap();
+        let base = format!("http://127.0.0.1:{}", port.strip_suffix('.').unwrap());
         let profile = tempfile::tempdir().unwrap();
         let data = profile.path().join("data");
         let agent = ureq::Agent::config_builder()

@@ -1,23 +1,21 @@
 //! Cameras that are not there, or are none, beside one that is: it goes on, and the others are named. A camera on the
 //! network that goes is in `rtsp.rs`.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use broker::connect::AtStart;
+use broker::Status;
 use broker::status::{self, AnyStatus};
-use broker::test_server::TestServer;
-use broker::{ConnectConfig, Connection, Status};
 use futures::StreamExt;
 
-use crate::common::{Killed, media, models, msao, texts};
+use crate::common::{media, texts};
+use crate::process::Process;
+use crate::world::{World, soon};
 
 const DEVICE: &str = "/dev/video97";
 
-/// A rig whose first camera is well; the paths of the others, each of which fails, come first.
-fn rig(folder: &Path, url: &str, clip: &str, pace: &str) -> Vec<String> {
+/// The paths of cameras of which each fails, and the streams of a rig with one before them that is well.
+fn rig(folder: &Path, clip: &str, pace: &str) -> (Vec<String>, String) {
     assert!(!Path::new(DEVICE).exists(), "{DEVICE} is there");
     let path = |name: &str| folder.join(name).display().to_string();
     let (missing, text, half) = (path("missing.mp4"), path("text.mp4"), path("half.mp4"));
@@ -33,52 +31,28 @@ fn rig(folder: &Path, url: &str, clip: &str, pace: &str) -> Vec<String> {
     )]);
     assert!(made.status().unwrap().success());
     let failing = vec![missing, text, half, interlaced];
-    let streams: String = (failing.iter())
+    let clip = media(clip).display().to_string();
+    let streams: String = std::iter::once(&clip)
+        .chain(&failing)
         .map(|source| format!("[[video]]\nsource = '{source}'\npace = '{pace}'\n"))
         .collect();
-    let head = format!(
-        "rig = 'four'\nmodel = '{}'\nnats = {{ url = '{url}' }}\npreview = {{}}\n[[video]]\nsource = '{}'\npace = '{pace}'\n{streams}",
-        models().0.display(),
-        media(clip).display(),
-    );
-    std::fs::write(folder.join("edge.toml"), head).unwrap();
-    failing
+    (failing, format!("preview = {{}}\n{streams}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cameras_that_fail_leave_the_other_going_and_are_named() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let mut failing = rig(folder.path(), &server.url(), "vtest.avi", "realtime");
-    let config = folder.path().join("edge.toml");
-    let mut text = std::fs::read_to_string(&config).unwrap();
-    text += &format!("[[video]]\nsource = '{DEVICE}'\n");
-    std::fs::write(&config, text).unwrap();
+    let world = World::new();
+    let (mut failing, mut streams) = rig(world.path(), "vtest.avi", "realtime");
+    streams += &format!("[[video]]\nsource = '{DEVICE}'\n");
     failing.push(DEVICE.to_owned());
-    let connect = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+    let connection = world.connect().await;
     let mut statuses = status::subscribe(&connection).await.unwrap();
-    let log = folder.path().join("log");
-    let mut edge = msao(folder.path());
-    edge.args(["edge", "--config"]).arg(&config);
-    edge.stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap());
-    let mut edge = Killed(edge.spawn().unwrap());
+    let edge = Process::start(world.edge(&streams));
 
-    let deadline = Instant::now() + Duration::from_secs(180);
     let mut next = async || -> Status {
         loop {
-            let said = || std::fs::read_to_string(&log).unwrap();
-            assert!(Instant::now() < deadline, "{}", said());
-            let status = tokio::time::timeout(Duration::from_secs(60), statuses.next()).await;
-            if let AnyStatus::Edge(status) = status
-                .unwrap_or_else(|_| panic!("{}", said()))
-                .unwrap()
-                .unwrap()
-            {
+            let status = soon("a status", statuses.next()).await;
+            if let AnyStatus::Edge(status) = status.unwrap().unwrap() {
                 return status;
             }
         }
@@ -91,9 +65,12 @@ async fn cameras_that_fail_leave_the_other_going_and_are_named() {
             .count()
     };
     let mut status = next().await;
-    while down(&status) < failing.len() {
-        status = next().await;
-    }
+    let all_down = async {
+        while down(&status) < failing.len() {
+            status = next().await;
+        }
+    };
+    soon("all are down", all_down).await;
     for (stream, source) in status.streams[1..].iter().zip(&failing) {
         assert_eq!(&stream.source, source);
     }
@@ -108,14 +85,14 @@ async fn cameras_that_fail_leave_the_other_going_and_are_named() {
     );
     // They are all down, and it goes on.
     let before = (status.windows, status.streams[0].measured);
-    while status.windows < before.0 + 3 || status.streams[0].measured < before.1 + 20 {
-        status = next().await;
-    }
+    let goes_on = async {
+        while status.windows < before.0 + 3 || status.streams[0].measured < before.1 + 20 {
+            status = next().await;
+        }
+    };
+    soon("it goes on", goes_on).await;
     assert_eq!(down(&status), failing.len(), "{:?}", status.streams);
-    let pid = edge.0.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(edge.0.wait().unwrap().success());
-    let log = std::fs::read_to_string(&log).unwrap();
+    let log = edge.stop("-TERM");
     let again = "start the edge again";
     for (source, mend) in failing
         .iter()
@@ -133,14 +110,9 @@ async fn cameras_that_fail_leave_the_other_going_and_are_named() {
 
 #[test]
 fn at_the_end_the_files_that_were_given_up_are_an_error() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let failing = rig(folder.path(), &server.url(), "bikes.mp4", "fast");
-    let output = msao(folder.path())
-        .args(["edge", "--config"])
-        .arg(folder.path().join("edge.toml"))
-        .output()
-        .unwrap();
+    let world = World::new();
+    let (failing, streams) = rig(world.path(), "bikes.mp4", "fast");
+    let output = world.edge(&streams).output().unwrap();
     let (out, err) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
     let last = err.lines().last().unwrap_or_default();

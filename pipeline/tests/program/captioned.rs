@@ -1,10 +1,10 @@
 //! Captions on the picture: a draft first, then the cloud's word in its place.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use broker::test_server::TestServer;
-
-use crate::common::{Killed, media, models, msao, plugin_folder, root, texts};
+use crate::common::{finished, media, models, plugin_folder, root, texts};
+use crate::process::Process;
+use crate::world::World;
 
 /// Frames of a video as gray pictures of 320 x 240, ten a second.
 fn frames(video: &std::path::Path) -> Vec<Vec<u8>> {
@@ -27,21 +27,9 @@ fn white(frame: &[u8]) -> usize {
 
 #[test]
 fn a_draft_is_on_the_picture_at_once_and_the_last_word_replaces_it() {
-    let server = TestServer::start();
-    let (draft, full) = models();
-    let work = tempfile::tempdir().unwrap();
-    let config = work.path().join("cloud.toml");
-    let text = format!(
-        "model = '{}'\nnats = {{ url = '{}' }}",
-        full.display(),
-        server.url()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut worker = msao(work.path());
-    worker.args(["cloud", "--config"]).arg(&config);
-    let _worker = Killed(worker.stdout(Stdio::null()).spawn().unwrap());
-
-    let (url, folder) = (server.url(), plugin_folder());
+    let work = World::new();
+    let _worker = Process::start(work.cloud(""));
+    let (url, folder) = (work.server.url(), plugin_folder());
     let clip = media("bikes.mp4");
     let line = format!(
         "gst-launch-1.0 filesrc location={clip} ! decodebin ! videoconvert ! clocksync ! tee name=video \
@@ -53,20 +41,18 @@ fn a_draft_is_on_the_picture_at_once_and_the_last_word_replaces_it() {
          text. ! queue ! multifilesink location=%05d.txt next-file=buffer",
         clip = clip.display()
     );
-    let output = Command::new("sh")
+    let mut launch = Command::new("sh");
+    launch
         .args(["-c", &format!("timeout 60 {line}")])
         .current_dir(work.path())
         .env("GST_PLUGIN_PATH", folder.path())
         .env("GST_REGISTRY", folder.path().join("registry.bin"))
-        .env("MSAO_MODEL_DIR", &draft)
+        .env("MSAO_MODEL_DIR", models().0)
         .env(
             "ORT_DYLIB_PATH",
             root().join(".cache/onnxruntime/libonnxruntime.so"),
-        )
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{out}\n{err}");
+        );
+    finished(&mut launch);
     if let Some(kept) = std::env::var_os("MSAO_KEEP") {
         std::fs::copy(work.path().join("captioned.mp4"), kept).unwrap();
     }

@@ -1,7 +1,7 @@
 //! What the tests of the program share.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// The workspace.
 pub fn root() -> PathBuf {
@@ -46,6 +46,14 @@ pub fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
+/// Runs `command` to its end, which is to be in order; gives what it wrote.
+pub fn finished(command: &mut Command) -> (String, String) {
+    let output = command.output().unwrap();
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{command:?}\n{out}\n{err}");
+    (out, err)
+}
+
 /// Command lines of processes that name `folder`.
 pub fn processes_of(folder: &Path) -> Vec<String> {
     let folder = folder.to_string_lossy().into_owned();
@@ -81,15 +89,4 @@ pub fn copy_of(model: &Path, folder: &Path) -> PathBuf {
         std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
     }
     copy
-}
-
-/// A process that is killed with -9 when it is dropped.
-pub struct Killed(pub Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way nothing is left of it after the wait.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

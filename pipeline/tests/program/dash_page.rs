@@ -1,14 +1,13 @@
 //! The page of `msao dash` in a browser.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use broker::test_server::TestServer;
 
 use crate::browser::{Browser, ENTER, ESCAPE, TAB};
-use crate::common::{Killed, media, msao};
+use crate::common::{media, msao};
 use crate::dash_scene::{Dash, Scene};
+use crate::process::Process;
 
 /// The row of the window `seq` of the rig `street`.
 fn row(seq: u64) -> String {
@@ -318,16 +317,11 @@ async fn the_demo_names_its_page_which_shows_its_camera_live() {
     let folder = tempfile::tempdir().unwrap();
     let mut demo = msao(folder.path());
     demo.args(["demo", "--video"]).arg(media("vtest.avi"));
-    let mut demo = Killed(demo.stdout(Stdio::piped()).spawn().unwrap());
-    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
-    let address = lines.find_map(|line| {
-        let line = line.unwrap();
-        Some(line.strip_prefix("watch it in a browser: ")?.to_owned())
-    });
-    // What it says later must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
+    let demo = Process::start(demo);
+    let named = "watch it in a browser: ";
+    let line = demo.line(named);
     let browser = Browser::open(1440, 900);
-    browser.go(&address.expect("the demo names its page"));
+    browser.go(line.strip_prefix(named).unwrap());
     until(
         &browser,
         "return document.querySelector('.verdict.confirmed, .verdict.corrected') != null",
@@ -345,7 +339,5 @@ async fn the_demo_names_its_page_which_shows_its_camera_live() {
         "return document.getElementById('workers').innerText.startsWith('demo ')",
     );
     assert_eq!(browser.faults(), [""; 0]);
-    let pid = demo.0.id().to_string();
-    Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    assert!(demo.0.wait().unwrap().success());
+    demo.stop("-INT");
 }

@@ -1,28 +1,27 @@
 //! What edges and workers publish, as a page may see it.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::caption::Verdict;
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::status::{self, StreamStatus};
 use broker::test_server::TestServer;
 use broker::{
-    Caption, CloudStatus, ConnectConfig, Connection, DraftReport, FeatureWindow, LatencyMs,
-    Message, Modality, ModalityReport, Preview, Rig, Status, StreamsConfig, WindowId,
+    Caption, CloudStatus, Connection, DraftReport, FeatureWindow, LatencyMs, Message, Modality,
+    ModalityReport, Preview, Rig, Status, StreamsConfig, WindowId,
 };
 use offload::planner::{Inputs, Planner, Settings, Window};
 use offload::thresholds::Limits;
-use offload::{Action, cloud, edge, link};
+use offload::{cloud, edge, link};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use ulid::Ulid;
 
-use crate::common::{Killed, msao};
+use crate::common::msao;
+use crate::process::Process;
+use crate::world::connect;
 
 /// Publishes as edges and workers do.
 pub struct Scene {
@@ -33,7 +32,7 @@ pub struct Scene {
 
 /// A page that is served.
 pub struct Dash {
-    _process: Killed,
+    _process: Process,
     /// What it says is its address.
     pub address: String,
     _folder: tempfile::TempDir,
@@ -56,17 +55,12 @@ impl Dash {
         command
             .env("READER", "reader")
             .env("PAGE", "0123456789abcdef");
-        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        let mut lines = BufReader::new(process.stdout.take().unwrap());
-        let process = Killed(process);
-        lines.read_line(&mut line).unwrap();
+        let process = Process::start(command);
+        let line = process.line("http://");
         let address = line.split(' ').find(|word| word.starts_with("http://"));
         Self {
+            address: address.unwrap().to_owned(),
             _process: process,
-            address: address
-                .unwrap_or_else(|| panic!("no address: {line}"))
-                .to_owned(),
             _folder: folder,
         }
     }
@@ -80,11 +74,7 @@ impl Dash {
 
 impl Scene {
     pub async fn open(server: &TestServer) -> Self {
-        let config = ConnectConfig {
-            url: server.url(),
-            ..ConnectConfig::default()
-        };
-        Self::over(Connection::open(&config, AtStart::Fail).await.unwrap())
+        Self::over(connect(server).await)
     }
 
     pub fn over(connection: Connection) -> Self {
@@ -228,17 +218,10 @@ impl Scene {
         };
         let words = text.split(' ').count();
         FeatureWindow {
-            id: WindowId {
-                rig: name(rig),
-                epoch: self.epoch,
-                seq,
-            },
             start_utc_ns: end - 1_000_000_000,
             end_utc_ns: end,
             start_running_ns: seq * 1_000_000_000,
             end_running_ns: (seq + 1) * 1_000_000_000,
-            prompt: "describe".to_owned(),
-            decision: Action::Verify,
             plan: Some(plan(seq)),
             modalities: vec![
                 report(
@@ -256,14 +239,16 @@ impl Scene {
                 confidence: 0.74,
                 model: "draft-model".to_owned(),
             }),
-            tokens: Vec::new(),
-            keyframe: None,
             tokens_possible: 196,
             frames_in: 30,
             frames_kept: 6,
-            flags: Vec::new(),
             closed_utc_ns: end,
             drafted_utc_ns: end + 13_000_000,
+            ..FeatureWindow::empty(WindowId {
+                rig: name(rig),
+                epoch: self.epoch,
+                seq,
+            })
         }
     }
 }

@@ -1,18 +1,17 @@
 //! `msao dead`: from a worker with a fault to a caption, once the fault is mended.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use broker::caption::Verdict;
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::{self, TraceParent};
 use broker::test_server::TestServer;
-use broker::{Caption, ConnectConfig, Connection, FeatureWindow, Message, StreamsConfig};
+use broker::{Caption, Connection, FeatureWindow, Message, StreamsConfig};
 use cloud_sink::{Config, Fault, Summary, Verifier};
 
 use crate::common::{msao, texts};
 use crate::explain::{EPOCH, window};
+use crate::world::{connect, until};
 
 /// A model that captions all windows, or none.
 struct Model {
@@ -54,11 +53,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         let server = TestServer::start();
-        let config = ConnectConfig {
-            url: server.url(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+        let connection = connect(&server).await;
         broker::streams::set_up(&connection, &StreamsConfig::default())
             .await
             .unwrap();
@@ -103,17 +98,13 @@ impl World {
     async fn work(&self, mended: bool, dead: u64, captions: u64) -> Summary {
         let mut config = Config::new("unused");
         config.nats.url = self.server.url();
-        let settled = async {
-            let deadline = Instant::now() + Duration::from_secs(30);
-            while (
+        let settled = until("all is settled", async || {
+            let now = (
                 self.count("MSAO_DEAD").await,
                 self.count("MSAO_CAPTIONS").await,
-            ) != (dead, captions)
-            {
-                assert!(Instant::now() < deadline, "not settled within 30 s");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
+            );
+            now == (dead, captions)
+        });
         let worker = cloud_sink::run_with(config, move || Ok(Model { mended }), settled);
         worker.await.unwrap()
     }

@@ -1,20 +1,14 @@
 //! The whole way on real video: broker, edge and cloud as processes of their own.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
-use crate::common::{media, msao, processes_of, texts};
+use crate::common::{finished, media, msao, processes_of};
+use crate::process::Process;
 
 #[test]
 fn captions_are_drafted_and_then_confirmed_or_corrected() {
     let folder = tempfile::tempdir().unwrap();
-    let output = msao(folder.path())
-        .args(["demo", "--fast", "--video"])
-        .arg(media("bikes.mp4"))
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{out}\n{err}");
+    let mut demo = msao(folder.path());
+    demo.args(["demo", "--fast", "--video"]);
+    let (out, err) = finished(demo.arg(media("bikes.mp4")));
     let count = |word: &str| {
         out.lines()
             .filter(|line| line.contains(&format!(" s  {word}")))
@@ -46,27 +40,12 @@ fn captions_are_drafted_and_then_confirmed_or_corrected() {
 #[test]
 fn an_interrupt_ends_it_with_a_summary_and_nothing_running() {
     let folder = tempfile::tempdir().unwrap();
-    let mut demo = msao(folder.path())
-        .args(["demo", "--video"])
-        .arg(media("vtest.avi"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    assert!(lines.by_ref().any(|line| line.contains(" s  draft")));
+    let mut demo = msao(folder.path());
+    demo.args(["demo", "--video"]).arg(media("vtest.avi"));
+    let demo = Process::start(demo);
+    demo.line(" s  draft");
     assert!(!processes_of(folder.path()).is_empty());
-    let sent = Command::new("kill")
-        .args(["-INT", &demo.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-    let rest: Vec<_> = lines.collect();
-    assert!(demo.wait().unwrap().success());
-    assert!(
-        rest.iter().any(|line| line.contains("time to final")),
-        "{rest:?}"
-    );
+    let said = demo.stop("-INT");
+    assert!(said.contains("time to final"), "{said}");
     assert_eq!(processes_of(folder.path()), Vec::<String>::new());
 }

@@ -3,55 +3,24 @@
 use std::collections::BTreeSet;
 
 use broker::Caption;
-use broker::connect::AtStart;
-use broker::test_server::TestServer;
-use broker::{ConnectConfig, Connection};
 
-use crate::common::{msao, root, texts};
+use crate::common::{finished, msao};
+use crate::world::World;
 
 /// The captions that an edge with the configuration `name` makes, played as fast as it goes.
 async fn captions(name: &str) -> Vec<Caption> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = format!("configs/{name}.toml");
-    let mut check = msao(folder.path());
-    let check = check.args(["check", "--config", &path]).output();
-    let (out, err) = texts(&check.unwrap());
+    let world = World::new();
+    let mut check = msao(world.path());
+    let (out, err) = finished(check.args(["check", "--config", &format!("configs/{name}.toml")]));
     assert!(out.contains("good for `msao edge`"), "{out}{err}");
 
-    let server = TestServer::start();
-    let text = std::fs::read_to_string(root().join(&path)).unwrap();
-    let text = text
-        .replace("loop = true", "")
-        .replace("source =", "pace = 'fast'\nsource =");
-    let config = folder.path().join("edge.toml");
-    let text = format!("{text}\n[nats]\nurl = '{}'\n", server.url());
-    std::fs::write(&config, text).unwrap();
-    let edge = msao(folder.path())
-        .args(["edge", "--config"])
-        .arg(&config)
-        .output();
-    let edge = edge.unwrap();
-    let (out, err) = texts(&edge);
-    assert!(edge.status.success(), "{out}{err}");
-
-    let connect = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
-    let stream = connection
-        .jetstream()
-        .get_stream("MSAO_CAPTIONS")
-        .await
-        .unwrap();
-    let state = stream.cached_info().state.clone();
-    let mut captions = Vec::new();
-    for sequence in state.first_sequence..=state.last_sequence {
-        let message = stream.get_raw_message(sequence).await.unwrap();
-        let caption = Caption::decode(&message.payload).unwrap();
-        assert_eq!(caption.id.rig.as_str(), name);
-        captions.push(caption);
-    }
+    finished(&mut world.example(name));
+    let captions = crate::world::captions(&world.connect().await).await;
+    assert!(
+        captions
+            .iter()
+            .all(|caption| caption.id.rig.as_str() == name)
+    );
     captions
 }
 

@@ -2,30 +2,22 @@
 
 use std::time::Duration;
 
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::test_server::TestServer;
-use broker::{Caption, ConnectConfig, Connection, FeatureWindow, Message, StreamsConfig};
+use broker::{Caption, FeatureWindow, Message, StreamsConfig};
 use offload::Action;
 use offload::planner::Window;
 use offload::runtime::{Runtime, Settings};
 
 use crate::common::{msao, texts};
+use crate::world::connect;
 
 pub const EPOCH: &str = "01J00000000000000000000000";
 
 pub fn window(seq: u64, decision: Action) -> FeatureWindow {
     FeatureWindow {
-        id: format!("car/{EPOCH}/{seq}").parse().unwrap(),
-        start_utc_ns: 0,
-        end_utc_ns: 0,
-        start_running_ns: 0,
-        end_running_ns: 0,
-        prompt: "describe".to_owned(),
         decision,
-        plan: None,
-        modalities: vec![],
         draft: Some(broker::DraftReport {
             text: "two people walk".to_owned(),
             token_ids: vec![5],
@@ -33,14 +25,7 @@ pub fn window(seq: u64, decision: Action) -> FeatureWindow {
             confidence: 0.6,
             model: "draft".to_owned(),
         }),
-        tokens: vec![],
-        keyframe: None,
-        tokens_possible: 0,
-        frames_in: 0,
-        frames_kept: 0,
-        flags: vec![],
-        closed_utc_ns: 0,
-        drafted_utc_ns: 0,
+        ..FeatureWindow::empty(format!("car/{EPOCH}/{seq}").parse().unwrap())
     }
 }
 
@@ -85,11 +70,7 @@ async fn what_is_stored_of_a_window_is_told_in_words() {
         "{err}"
     );
 
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = connect(&server).await;
     let deliverer = Deliverer::new(connection, StreamsConfig::default());
     let trace = TraceParent::generate();
     let caption = async |window: &FeatureWindow| {

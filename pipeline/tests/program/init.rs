@@ -4,7 +4,8 @@ use std::path::Path;
 
 use broker::test_server::TestServer;
 
-use crate::common::{media, msao, texts};
+use crate::common::{finished, media, msao, texts};
+use crate::process::Process;
 
 fn init(folder: &Path, nats: &str, arguments: &[&str]) -> (bool, String, String) {
     let mut command = msao(folder);
@@ -40,27 +41,14 @@ fn what_is_found_is_told_and_the_file_passes_check_and_runs() {
         "{out}"
     );
 
-    let check = msao(folder.path())
-        .args(["check", "--config", &file])
-        .output()
-        .unwrap();
-    let (out, err) = texts(&check);
-    assert!(check.status.success(), "{out}{err}");
-    let edge = msao(folder.path())
-        .args(["edge", "--config", &file])
-        .output()
-        .unwrap();
-    let (out, err) = texts(&edge);
-    assert!(edge.status.success(), "{out}{err}");
-    let watched = msao(folder.path())
+    let run = |command: &str| finished(msao(folder.path()).args([command, "--config", &file]));
+    run("check");
+    run("edge");
+    let mut watch = msao(folder.path());
+    watch
         .args(["watch", "--rig", "car-7", "--all", "--json", "--nats"])
-        .arg(server.url())
-        .stdout(std::process::Stdio::piped())
-        .spawn();
-    let mut watched = crate::common::Killed(watched.unwrap());
-    let mut line = String::new();
-    let out = watched.0.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        .arg(server.url());
+    let line = Process::start(watch).line("{");
     assert!(line.contains("car-7/"), "{line}");
 }
 

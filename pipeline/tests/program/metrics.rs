@@ -1,59 +1,33 @@
 //! `/metrics` and `/healthz` of a live edge and its worker.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use broker::connect::AtStart;
 use broker::status::{self, AnyStatus};
-use broker::test_server::TestServer;
-use broker::{CloudStatus, ConnectConfig, Connection, Status};
+use broker::{CloudStatus, Status};
 use futures::StreamExt;
 
-use crate::common::{Killed, media, models, msao, root};
+use crate::common::{media, root};
 use crate::exposition::Scrape;
+use crate::process::Process;
+use crate::world::{World, until};
 
 /// A program whose metrics are served, and where.
 struct Served {
-    _process: Killed,
+    _process: Process,
     url: String,
 }
 
 impl Served {
-    /// Runs `command` with the configuration `text`.
-    fn start(folder: &Path, command: &str, text: &str) -> Self {
-        let config = folder.join(format!("{command}.toml"));
-        std::fs::write(
-            &config,
-            format!("{text}\n[metrics]\nlisten = '127.0.0.1:0'\n"),
-        )
-        .unwrap();
-        let mut process = msao(folder);
-        process.env_remove("MSAO_LOG").args([command, "--config"]);
-        let mut process: Child = process
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        let (told, address) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                eprintln!("{line}");
-                if let Some((_, rest)) = line.split_once("metrics on ") {
-                    let _ = told.send(rest.split("/metrics").next().unwrap().to_owned());
-                }
-            }
-        });
-        let process = Killed(process);
-        let url = address.recv_timeout(Duration::from_secs(60)).unwrap();
+    fn start(mut command: Command) -> Self {
+        command.env_remove("MSAO_LOG");
+        let process = Process::start(command);
+        let line = process.line("metrics on ");
+        let (_, url) = line.split_once("metrics on ").unwrap();
         Self {
+            url: url.split("/metrics").next().unwrap().to_owned(),
             _process: process,
-            url,
         }
     }
 
@@ -68,14 +42,6 @@ impl Served {
         let mut response = agent.get(format!("{}/healthz", self.url)).call().unwrap();
         let text = response.body_mut().read_to_string().unwrap();
         (response.status().as_u16(), text)
-    }
-}
-
-async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -103,7 +69,7 @@ fn of_edge(status: &Status) -> BTreeMap<String, f64> {
         ("msao_edge_sent_bytes_total", messages.bytes_sent),
         ("msao_queue_messages", messages.pending),
     ]
-    .map(|(name, value)| (format!("{name}{{rig=\"street\"}}"), value))
+    .map(|(name, value)| (format!("{name}{{rig=\"car\"}}"), value))
     .into();
     for (kind, count) in [
         ("skip", decisions.skip),
@@ -112,11 +78,11 @@ fn of_edge(status: &Status) -> BTreeMap<String, f64> {
         ("offload", decisions.offload),
         ("defer", decisions.defer),
     ] {
-        let series = format!("msao_edge_decisions_total{{rig=\"street\",decision=\"{kind}\"}}");
+        let series = format!("msao_edge_decisions_total{{rig=\"car\",decision=\"{kind}\"}}");
         all.insert(series, count);
     }
     for stream in &status.streams {
-        let labels = format!("{{rig=\"street\",stream=\"{}\"}}", stream.stream);
+        let labels = format!("{{rig=\"car\",stream=\"{}\"}}", stream.stream);
         all.insert(
             format!("msao_stream_measured_total{labels}"),
             stream.measured,
@@ -221,30 +187,22 @@ fn expressions(path: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn figures_and_health_of_a_live_run() {
-    let mut server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let (edge_model, full) = models();
-    let connect = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
-    let nats = format!("nats = {{ url = '{}' }}", server.url());
-    let cloud = format!("model = '{}'\nworker = 'w1'\n{nats}", full.display());
-    let cloud = Served::start(folder.path(), "cloud", &cloud);
-    until("the worker is well", || {
+    let mut world = World::new();
+    let connection = world.connect().await;
+    let metrics = "[metrics]\nlisten = '127.0.0.1:0'";
+    let cloud = Served::start(world.cloud(&format!("worker = 'w1'\n{metrics}")));
+    until("the worker is well", async || {
         cloud.health() == (200, "ok\n".to_owned())
     })
     .await;
     // One of its streams is not there.
     let edge = format!(
-        "rig = 'street'\nmodel = '{}'\n{nats}\n[[video]]\nsource = '{}'\n[[video]]\nsource = '/nowhere.mkv'\n",
-        edge_model.display(),
+        "{metrics}\n[[video]]\nsource = '{}'\n[[video]]\nsource = '/nowhere.mkv'",
         media("vtest.avi").display(),
     );
-    let edge = Served::start(folder.path(), "edge", &edge);
-    let windows = "msao_edge_windows_total{rig=\"street\"}";
-    until("four windows", || {
+    let edge = Served::start(world.edge(&edge));
+    let windows = "msao_edge_windows_total{rig=\"car\"}";
+    until("four windows", async || {
         edge.scrape()
             .series
             .get(windows)
@@ -252,7 +210,7 @@ async fn figures_and_health_of_a_live_run() {
     })
     .await;
     let count = "msao_cloud_caption_seconds_count{worker=\"w1\"}";
-    until("two captions", || cloud.scrape().value(count) >= 2.0).await;
+    until("two captions", async || cloud.scrape().value(count) >= 2.0).await;
     assert_eq!(edge.health(), (200, "ok\n".to_owned()));
 
     // What is scraped is what a status said, or will say.
@@ -282,9 +240,9 @@ async fn figures_and_health_of_a_live_run() {
     })
     .await;
 
-    let of_edge = |name: &str| scrape.value(&format!("{name}{{rig=\"street\"}}"));
+    let of_edge = |name: &str| scrape.value(&format!("{name}{{rig=\"car\"}}"));
     assert_eq!(
-        scrape.value("msao_stream_up{rig=\"street\",stream=\"video_1\"}"),
+        scrape.value("msao_stream_up{rig=\"car\",stream=\"video_1\"}"),
         0.0
     );
     assert_eq!(of_edge("msao_queue_messages_limit"), 1024.0);
@@ -317,13 +275,13 @@ async fn figures_and_health_of_a_live_run() {
     }
 
     // Without NATS an edge goes on, and a worker has nothing to do.
-    server.kill();
-    until("the worker misses NATS", || {
+    world.server.kill();
+    until("the worker misses NATS", async || {
         cloud.health() == (503, "NATS is not connected\n".to_owned())
     })
     .await;
-    until("the edge misses NATS", || {
-        edge.scrape().value("msao_edge_connected{rig=\"street\"}") == 0.0
+    until("the edge misses NATS", async || {
+        edge.scrape().value("msao_edge_connected{rig=\"car\"}") == 0.0
     })
     .await;
     assert_eq!(edge.health(), (200, "ok\n".to_owned()));

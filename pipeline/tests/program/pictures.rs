@@ -1,70 +1,41 @@
 //! Pictures that leave the box where that is asked for: keyframes that a worker reads, previews for people.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
-use std::time::Duration;
 
-use broker::connect::AtStart;
-use broker::test_server::{TestServer, reached};
-use broker::{CaptionStatus, ConnectConfig, Connection, FeatureWindow, Modality, StreamsConfig};
-use broker::{captions, preview};
+use broker::preview;
+use broker::test_server::reached;
+use broker::{CaptionStatus, FeatureWindow, Modality};
 use futures::{FutureExt, StreamExt};
 use offload::Action;
 use offload::planner::Decision;
 
-use crate::common::{Killed, media, models, msao, texts};
+use crate::common::{finished, media, models};
+use crate::process::Process;
+use crate::world::{World, listen, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let (model, full) = models();
-    let (edge, cloud) = (
-        folder.path().join("edge.toml"),
-        folder.path().join("cloud.toml"),
-    );
-    let (model, url, clip) = (model.display(), server.url(), media("bigbuckbunny.mp4"));
-    let text = format!(
-        "rig = 'car'
-        model = '{model}'
-        payload = 'keyframes'
+    let world = World::new();
+    let encoders = format!("encoders = '{}'", models().0.display());
+    let edge = format!(
+        "payload = 'keyframes'
         keyframe = {{ side = 320 }}
         preview = {{ side = 100 }}
         video = [{{ source = '{0}', pace = 'fast' }}]
         audio = [{{ source = '{0}', pace = 'fast' }}]
-        offload = {{ enabled = false }}
-        nats = {{ url = '{url}' }}",
-        clip.display()
+        offload = {{ enabled = false }}",
+        media("bigbuckbunny.mp4").display()
     );
-    std::fs::write(&edge, text).unwrap();
-    let text = format!(
-        "model = '{}'\nencoders = '{model}'\nnats = {{ url = '{url}' }}",
-        full.display()
-    );
-    std::fs::write(&cloud, text).unwrap();
-
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = world.connect().await;
     let mut previews = Box::pin(preview::subscribe(&connection, None).await.unwrap());
     let features = connection.client().subscribe("msao.v1.features.*").await;
     let mut features = features.unwrap();
     reached(&connection).await;
-    let mut worker = msao(folder.path());
-    worker.args(["cloud", "--config"]).arg(&cloud);
-    let _worker = Killed(worker.stdout(Stdio::null()).spawn().unwrap());
-    let output = msao(folder.path())
-        .args(["edge", "--config"])
-        .arg(&edge)
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{out}\n{err}");
+    let _worker = Process::start(world.cloud(&encoders));
+    finished(&mut world.edge(&edge));
 
-    let shown = tokio::time::timeout(Duration::from_secs(20), previews.next()).await;
-    let shown = shown.unwrap().unwrap().unwrap();
+    let shown = soon("a preview", previews.next()).await;
+    let shown = shown.unwrap().unwrap();
     assert_eq!(
         (shown.stream.as_str(), shown.rows, shown.columns),
         ("video_0", 7, 7)
@@ -76,8 +47,8 @@ async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
     // 1280 x 720.
     assert_eq!(size(&shown.jpeg), (100, 56));
 
-    let first = tokio::time::timeout(Duration::from_secs(20), features.next()).await;
-    let window = FeatureWindow::decode(&first.unwrap().unwrap().payload).unwrap();
+    let first = soon("a window", features.next()).await;
+    let window = FeatureWindow::decode(&first.unwrap().payload).unwrap();
     assert_eq!(size(window.keyframe.as_ref().unwrap()), (320, 180));
     assert!(
         window
@@ -88,11 +59,7 @@ async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
     assert!(window.draft.is_some());
 
     // The worker makes features of the picture, and captions the window by them.
-    let streams = StreamsConfig::default();
-    let rig = "car".parse().unwrap();
-    let captions =
-        captions::subscribe(&connection, &streams, Some(&rig), captions::From::Beginning);
-    let mut captions = Box::pin(captions.await.unwrap());
+    let mut captions = listen(&connection).await;
     let last = async {
         loop {
             let caption = captions.next().await.unwrap();
@@ -101,9 +68,7 @@ async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
             }
         }
     };
-    let last = tokio::time::timeout(Duration::from_secs(60), last)
-        .await
-        .unwrap();
+    let last = soon("the last word", last).await;
     assert!(
         !last.text.is_empty() && last.model.contains("cloud"),
         "{last:?}"
@@ -112,40 +77,19 @@ async fn keyframes_go_in_place_of_video_tokens_and_previews_to_whoever_looks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_planner_on_keyframes_are_priced_and_only_those_of_windows_that_are_sent_leave() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let (model, full) = models();
-    let (edge, cloud) = (
-        folder.path().join("edge.toml"),
-        folder.path().join("cloud.toml"),
-    );
-    let (model, url) = (model.display(), server.url());
+    let world = World::new();
+    let encoders = format!("encoders = '{}'", models().0.display());
     // Any risk is allowed, so that windows are kept but for those that are to be learnt from: about half.
-    let text = format!(
-        "rig = 'car'
-        model = '{model}'
-        payload = 'keyframes'
+    let edge = format!(
+        "payload = 'keyframes'
         video = [{{ source = '{}', pace = 'fast' }}]
-        offload = {{ target_risk = 1.0, audit = 0.5 }}
-        nats = {{ url = '{url}' }}",
+        offload = {{ target_risk = 1.0, audit = 0.5 }}",
         media("bikes.mp4").display()
     );
-    std::fs::write(&edge, text).unwrap();
-    let text = format!(
-        "model = '{}'\nencoders = '{model}'\nnats = {{ url = '{url}' }}",
-        full.display()
-    );
-    std::fs::write(&cloud, text).unwrap();
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = world.connect().await;
     let mut all = connection.client().subscribe("msao.v1.>").await.unwrap();
     reached(&connection).await;
-    let mut worker = msao(folder.path());
-    worker.args(["cloud", "--config"]).arg(&cloud);
-    let _worker = Killed(worker.stdout(Stdio::null()).spawn().unwrap());
+    let _worker = Process::start(world.cloud(&encoders));
     let heard = async {
         while let Some(message) = all.next().await {
             if message.subject.starts_with("msao.v1.status.cloud.") {
@@ -153,15 +97,8 @@ async fn with_the_planner_on_keyframes_are_priced_and_only_those_of_windows_that
             }
         }
     };
-    let patience = Duration::from_secs(60);
-    tokio::time::timeout(patience, heard).await.unwrap();
-    let output = msao(folder.path())
-        .args(["edge", "--config"])
-        .arg(&edge)
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{out}\n{err}");
+    soon("the worker is there", heard).await;
+    let (_, err) = finished(&mut world.edge(&edge));
     reached(&connection).await;
 
     let (mut sent, mut drafted) = (Vec::new(), BTreeMap::new());

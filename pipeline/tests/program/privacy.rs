@@ -4,18 +4,17 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
-use broker::test_server::{TestServer, reached};
-use broker::{ConnectConfig, Connection, FeatureWindow, Message, StreamsConfig};
+use broker::test_server::reached;
+use broker::{Connection, FeatureWindow, Message, StreamsConfig};
 use futures::StreamExt;
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 
-use crate::common::{media, models, msao, texts};
+use crate::common::{finished, media};
+use crate::world::{World, until};
 
 /// A run of bytes by which raw data are known again.
 const RUN: usize = 16;
@@ -47,13 +46,8 @@ fn decoded(clip: &Path, pipeline: &str, folder: &Path) -> Vec<u8> {
         clip.display(),
         raw.display()
     );
-    let output = Command::new("gst-launch-1.0")
-        .arg("-q")
-        .args(line.split(' '))
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{line}\n{out}\n{err}");
+    let mut launch = Command::new("gst-launch-1.0");
+    finished(launch.arg("-q").args(line.split(' ')));
     std::fs::read(raw).unwrap()
 }
 
@@ -151,11 +145,10 @@ type Heard = (String, Vec<u8>);
 struct Tap(Arc<Mutex<Vec<Heard>>>);
 
 impl Tap {
-    async fn on(url: &str) -> (Self, tokio::task::JoinHandle<()>) {
-        let connection = connect(url).await;
+    async fn on(connection: &Connection) -> (Self, tokio::task::JoinHandle<()>) {
         let client = connection.client().clone();
         let mut messages = client.subscribe(">").await.unwrap();
-        reached(&connection).await;
+        reached(connection).await;
         let tap = Self::default();
         let heard = tap.clone();
         let task = tokio::spawn(async move {
@@ -187,53 +180,29 @@ impl Tap {
     }
 
     async fn until(&self, subject: &str, count: usize) {
-        let all = async {
-            while self.count(subject) < count {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let heard = tokio::time::timeout(Duration::from_secs(20), all).await;
-        heard.unwrap_or_else(|_| panic!("{} of {count} on {subject}", self.count(subject)));
+        until(subject, async || self.count(subject) >= count).await;
     }
-}
-
-async fn connect(url: &str) -> Connection {
-    let config = ConnectConfig {
-        url: url.to_owned(),
-        ..ConnectConfig::default()
-    };
-    Connection::open(&config, AtStart::Fail).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_picture_and_no_sound_crosses_nats() {
-    let folder = tempfile::tempdir().unwrap();
-    let (server, video) = (TestServer::start(), media("bigbuckbunny.mp4"));
-    let clip = Clip::read(&video, folder.path());
-    let (tap, task) = Tap::on(&server.url()).await;
-    let config = folder.path().join("edge.toml");
-    let (model, _) = models();
-    let text = format!(
-        "rig = 'car'
-        model = '{}'
-        payload = 'features'
+    let (world, video) = (World::new(), media("bigbuckbunny.mp4"));
+    let clip = Clip::read(&video, world.path());
+    let connection = world.connect().await;
+    let (tap, task) = Tap::on(&connection).await;
+    let edge = format!(
+        "payload = 'features'
         prompts = ['what is heard ?']
-        video = [{{ source = '{1}', pace = 'fast' }}]
-        audio = [{{ source = '{1}', pace = 'fast' }}]
+        video = [{{ source = '{0}', pace = 'fast' }}]
+        audio = [{{ source = '{0}', pace = 'fast' }}]
         offload = {{ enabled = false }}
-        ask = {{ every = 1, sure = 2 }}
-        nats = {{ url = '{2}' }}",
-        model.display(),
-        video.display(),
-        server.url()
+        ask = {{ every = 1, sure = 2 }}",
+        video.display()
     );
-    std::fs::write(&config, text).unwrap();
-    let mut edge = msao(folder.path());
-    let output = edge.args(["edge", "--config"]).arg(&config).output();
-    let (out, err) = texts(&output.unwrap());
-    let connection = connect(&server.url()).await;
-    let stream = connection.jetstream().get_stream("MSAO_FEATURES").await;
-    let stored = stream.unwrap().cached_info().state.messages as usize;
+    let (out, err) = finished(&mut world.edge(&edge));
+    let stored = crate::world::payloads(&connection, "MSAO_FEATURES")
+        .await
+        .len();
     assert!(stored >= 4, "{stored} windows\n{out}\n{err}");
     tap.until("msao.v1.features.car", stored).await;
     assert!(tap.count("msao.v1.captions.car") > 0 && tap.count("msao.v1.status.edge.car") > 0);

@@ -1,25 +1,26 @@
 //! `msao record`, `msao replay` and `msao vtt`: from one server into files, and from there to another.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use broker::caption::Verdict;
-use broker::connect::AtStart;
 use broker::deliver::Deliverer;
 use broker::headers::TraceParent;
 use broker::test_server::TestServer;
 use broker::{
-    Caption, ConnectConfig, Connection, FeatureWindow, LatencyMs, Message, Modality,
-    ModalityReport, StreamsConfig, Token,
+    Caption, Connection, FeatureWindow, LatencyMs, Message, Modality, ModalityReport,
+    StreamsConfig, Token,
 };
 use cloud_sink::{Config, Fault, Verifier};
 use offload::Action;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::common::{Killed, msao, root, texts};
+use crate::common::{finished, msao, root, texts};
 use crate::explain::EPOCH;
+use crate::process::Process;
+use crate::world::{captions, connect, payloads, soon, until, windows};
 
 /// Window `seq` of `rig` with so many tokens, its draft written at `drafted` milliseconds of the Unix epoch.
 fn window(rig: &str, seq: u64, tokens: u16, drafted: i64) -> FeatureWindow {
@@ -79,7 +80,7 @@ struct Server {
 
 /// Stores two windows of `rig`, each with its draft and its last word.
 pub async fn store(server: &TestServer, rig: &str) {
-    let server = Server::of(server.url()).await;
+    let server = Server::of(server).await;
     for seq in 0..2 {
         let window = window(rig, seq, 2, 0);
         server.caption(&Caption::draft(&window).unwrap()).await;
@@ -91,19 +92,15 @@ pub async fn store(server: &TestServer, rig: &str) {
 impl Server {
     async fn new() -> Self {
         let server = TestServer::start();
-        let url = server.url();
+        let own = Self::of(&server).await;
         Self {
             server: Some(server),
-            ..Self::of(url).await
+            ..own
         }
     }
 
-    async fn of(url: String) -> Self {
-        let config = ConnectConfig {
-            url: url.clone(),
-            ..ConnectConfig::default()
-        };
-        let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    async fn of(server: &TestServer) -> Self {
+        let connection = connect(server).await;
         let streams = StreamsConfig::default();
         broker::streams::set_up(&connection, &streams)
             .await
@@ -111,7 +108,7 @@ impl Server {
         Self {
             deliverer: Deliverer::new(connection.clone(), streams),
             server: None,
-            url,
+            url: server.url(),
             connection,
         }
     }
@@ -131,35 +128,6 @@ impl Server {
         let jetstream = self.connection.jetstream();
         let sent = jetstream.publish(subject, payload.into().into()).await;
         sent.unwrap().await.unwrap();
-    }
-
-    /// All payloads of a stream.
-    async fn stored(&self, stream: &str) -> Vec<Vec<u8>> {
-        let stream = self.connection.jetstream().get_stream(stream).await;
-        let stream = stream.unwrap();
-        let state = stream.cached_info().state.clone();
-        let mut payloads = Vec::new();
-        for sequence in 1..=state.last_sequence {
-            let message = stream.get_raw_message(sequence).await.unwrap();
-            payloads.push(message.payload.to_vec());
-        }
-        payloads
-    }
-
-    async fn windows(&self) -> Vec<FeatureWindow> {
-        let stored = self.stored("MSAO_FEATURES").await;
-        stored
-            .iter()
-            .map(|bytes| FeatureWindow::decode(bytes).unwrap())
-            .collect()
-    }
-
-    async fn captions(&self) -> Vec<Caption> {
-        let stored = self.stored("MSAO_CAPTIONS").await;
-        stored
-            .iter()
-            .map(|bytes| Caption::decode(bytes).unwrap())
-            .collect()
     }
 
     fn run(&self, folder: &Path, arguments: &[&str]) -> (bool, String, String) {
@@ -229,15 +197,10 @@ async fn what_is_recorded_and_replayed_is_equal_and_pyarrow_reads_it() {
     let (done, _, err) = from.run(folder.path(), &asked);
     assert!(!done && err.contains("name another folder"), "{err}");
 
-    let ready = Command::new(root().join("examples/python/setup.sh")).status();
-    assert!(ready.unwrap().success());
-    let read = Command::new(root().join(".cache/python-venv/bin/python"))
-        .arg(root().join("examples/python/recording.py"))
-        .arg(&ride)
-        .output()
-        .unwrap();
-    let (lines, err) = texts(&read);
-    assert!(read.status.success(), "{err}");
+    finished(&mut Command::new(root().join("examples/python/setup.sh")));
+    let mut read = Command::new(root().join(".cache/python-venv/bin/python"));
+    read.arg(root().join("examples/python/recording.py"));
+    let (lines, _) = finished(read.arg(&ride));
     assert_eq!(lines.lines().count(), 120, "{lines}");
     let first = format!(
         "car/{EPOCH}/0  features (100, 64)  MAS video_0 0.75  corrected: two people walk home"
@@ -257,13 +220,13 @@ async fn what_is_recorded_and_replayed_is_equal_and_pyarrow_reads_it() {
             (&300.into(), &0.into()),
             "{summary}"
         );
-        let mut before = decoded(&from.stored("MSAO_FEATURES").await);
+        let mut before = decoded(&payloads(&from.connection, "MSAO_FEATURES").await);
         before.retain(|window| window.id.rig.as_str() == "car");
-        let after = decoded(&to.stored("MSAO_FEATURES").await);
+        let after = decoded(&payloads(&to.connection, "MSAO_FEATURES").await);
         assert!(before == after, "windows differ");
-        let mut before = from.stored("MSAO_CAPTIONS").await;
+        let mut before = payloads(&from.connection, "MSAO_CAPTIONS").await;
         before.retain(|bytes| Caption::decode(bytes).is_ok());
-        let mut after = to.stored("MSAO_CAPTIONS").await;
+        let mut after = payloads(&to.connection, "MSAO_CAPTIONS").await;
         // Final captions were made now, and the windows long ago: by time they come last.
         before.sort();
         after.sort();
@@ -324,7 +287,7 @@ async fn a_new_run_is_worked_on_again_under_another_name_at_its_pace() {
         ),
         (&4.into(), &4.into(), &8.into())
     );
-    let windows = server.windows().await;
+    let windows = windows(&server.connection).await;
     let (old, new) = windows.split_at(4);
     let epoch = new[0].id.epoch;
     assert!(epoch > old[0].id.epoch);
@@ -343,8 +306,8 @@ async fn a_new_run_is_worked_on_again_under_another_name_at_its_pace() {
         );
     }
     // The draft is of its window, and the older model's word was left behind.
-    let captions = server.captions().await;
-    let of_test: Vec<&Caption> = captions
+    let stored = captions(&server.connection).await;
+    let of_test: Vec<&Caption> = stored
         .iter()
         .filter(|c| c.id.rig.as_str() == "test")
         .collect();
@@ -355,18 +318,13 @@ async fn a_new_run_is_worked_on_again_under_another_name_at_its_pace() {
 
     let mut config = Config::new("unused");
     config.nats.url = server.url.clone();
-    let captioned = async {
-        while server.captions().await.len() < 8 + 4 + 4 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
+    let captioned = until("all are captioned", async || {
+        captions(&server.connection).await.len() >= 8 + 4 + 4
+    });
     let worker = cloud_sink::run_with(config, || Ok(Model), captioned);
-    tokio::time::timeout(Duration::from_secs(30), worker)
-        .await
-        .unwrap()
-        .unwrap();
-    let captions = server.captions().await;
-    let newer = captions
+    soon("the worker ends", worker).await.unwrap();
+    let stored = captions(&server.connection).await;
+    let newer = stored
         .iter()
         .filter(|c| c.id.epoch == epoch && c.model == "new");
     assert_eq!(newer.count(), 4);
@@ -396,25 +354,19 @@ async fn it_follows_until_it_is_stopped_and_begins_where_it_is_told() {
     let mut command = msao(folder.path());
     command.args(["record", "--follow", "--json", "--since", &since, "--out"]);
     command.arg(&out).args(["--nats", &server.url]);
-    let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
+    let recording = Process::start(command);
     server.window(&window("car", 1, 2, 0)).await;
     server
         .caption(&Caption::draft(&window("car", 1, 2, 0)).unwrap())
         .await;
     // Both are in the files while it still runs.
-    let deadline = Instant::now() + Duration::from_secs(20);
     let bytes = |name: &str| std::fs::metadata(out.join(name)).map_or(0, |file| file.len());
-    while bytes("features-00001.arrows") == 0 || bytes("captions-00001.jsonl") == 0 {
-        assert!(Instant::now() < deadline, "nothing is recorded");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let pid = child.0.id().to_string();
-    Command::new("kill").args(["-INT", &pid]).status().unwrap();
-    let mut summary = String::new();
-    let mut stdout = child.0.stdout.take().unwrap();
-    std::io::Read::read_to_string(&mut stdout, &mut summary).unwrap();
-    assert!(child.0.wait().unwrap().success());
-    let summary: Value = serde_json::from_str(&summary).unwrap();
+    until("both are recorded", async || {
+        bytes("features-00001.arrows") > 0 && bytes("captions-00001.jsonl") > 0
+    })
+    .await;
+    let said = recording.stop("-INT");
+    let summary: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
     assert_eq!(
         (&summary["windows"], &summary["captions"]),
         (&1.into(), &1.into())
@@ -502,14 +454,13 @@ async fn subtitles_have_the_last_word_of_each_window_on_the_time_of_the_video() 
 
 /// How many cues GStreamer's parser makes of a file.
 fn shown(folder: &Path, path: &Path) -> usize {
-    let output = Command::new("gst-launch-1.0")
+    let mut parse = Command::new("gst-launch-1.0");
+    parse
         .args(["-q", "filesrc"])
         .arg(format!("location={}", path.display()))
         .args("! subparse ! text/x-raw ! multifilesink next-file=buffer".split(' '))
-        .arg(format!("location={}/cue%d.txt", folder.display()))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", texts(&output).1);
+        .arg(format!("location={}/cue%d.txt", folder.display()));
+    finished(&mut parse);
     let cue = |n: &usize| -> PathBuf { folder.join(format!("cue{n}.txt")) };
     let cues: Vec<String> = (0..)
         .map_while(|n| std::fs::read_to_string(cue(&n)).ok())

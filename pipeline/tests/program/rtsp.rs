@@ -1,24 +1,24 @@
 //! A camera on the network that is not there, comes, goes and comes again: the rig's other camera goes on.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use broker::connect::AtStart;
-use broker::test_server::TestServer;
-use broker::{ConnectConfig, Connection, FeatureWindow};
+use broker::{Connection, FeatureWindow};
 
-use crate::common::{Killed, media, models, msao, root};
+use crate::common::{media, root};
+use crate::process::Process;
+use crate::world::{World, until};
 
 const FILE: &str = "video_0";
 const CAMERA: &str = "video_1";
 
-fn camera(port: u16) -> Killed {
+fn camera(port: u16) -> Process {
     let mut server = Command::new("/usr/bin/python3");
     server.arg(root().join("pipeline/tests/rtsp_server.py"));
-    Killed(server.arg(port.to_string()).spawn().unwrap())
+    server.arg(port.to_string());
+    Process::start(server)
 }
 
 /// The windows of an edge as they come.
@@ -30,26 +30,20 @@ struct Windows {
 impl Windows {
     /// The streams that the next window has something of.
     async fn next(&mut self) -> BTreeSet<String> {
-        let deadline = Instant::now() + Duration::from_secs(180);
-        loop {
-            if let Ok(stream) = self
-                .connection
-                .jetstream()
-                .get_stream("MSAO_FEATURES")
-                .await
-                && let Ok(message) = stream.get_raw_message(self.next).await
-            {
-                self.next += 1;
-                let window = FeatureWindow::decode(&message.payload).unwrap();
-                return window
-                    .tokens
-                    .into_iter()
-                    .map(|token| token.stream.to_string())
-                    .collect();
-            }
-            assert!(Instant::now() < deadline, "no window comes");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut found = None;
+        until("a window", async || {
+            let jetstream = self.connection.jetstream();
+            let Ok(stream) = jetstream.get_stream("MSAO_FEATURES").await else {
+                return false;
+            };
+            found = stream.get_raw_message(self.next).await.ok();
+            found.is_some()
+        })
+        .await;
+        self.next += 1;
+        let window = FeatureWindow::decode(&found.unwrap().payload).unwrap();
+        let streams = window.tokens.into_iter();
+        streams.map(|token| token.stream.to_string()).collect()
     }
 
     /// Waits until the camera is in them, or is not, for three in a row; the file is in each.
@@ -81,37 +75,20 @@ async fn camera_gone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap().port()
     };
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("edge.toml");
+    let world = World::new();
     // The gates let everything through, so that each window tells which cameras are there.
-    let text = format!(
-        "rig = 'two'
-        model = '{model}'
-        offload = {{ enabled = false }}
+    let edge = format!(
+        "offload = {{ enabled = false }}
         gate = {{ mode = 'flag' }}
         window = {{ threshold = 0, min_tokens = 98, max_tokens = 98 }}
-        nats = {{ url = '{url}' }}
         [[video]]
         source = '{file}'
         [[video]]
         source = 'rtsp://user:secret@127.0.0.1:{port}/camera'",
-        model = models().0.display(),
-        url = server.url(),
         file = media("vtest.avi").display(),
     );
-    std::fs::write(&config, text).unwrap();
-    let mut edge = msao(folder.path());
-    edge.args(["edge", "--config"]).arg(&config);
-    let log = folder.path().join("log");
-    edge.stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap());
-    let mut edge = Killed(edge.spawn().unwrap());
-    let connect = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+    let edge = Process::start(world.edge(&edge));
+    let connection = world.connect().await;
     let mut windows = Windows {
         connection,
         next: 1,
@@ -127,15 +104,12 @@ async fn camera_gone() {
     windows.until_camera(false).await;
 
     // It ends in order with a camera that is down.
-    let pid = edge.0.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
     let begun = Instant::now();
-    assert!(edge.0.wait().unwrap().success());
+    let log = edge.stop("-TERM");
     assert!(
         begun.elapsed() < Duration::from_secs(8),
         "it waited for the camera"
     );
-    let log = std::fs::read_to_string(log).unwrap();
     let named = format!("rtsp://127.0.0.1:{port}/camera (video_1) is gone");
     let told = log.lines().filter(|line| line.contains(&named));
     // Not there at first, and gone twice.

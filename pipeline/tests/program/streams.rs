@@ -1,46 +1,27 @@
 //! Microphones, sensors and clips that are not there, break off, or lack what is asked of them. Cameras are in `cameras.rs`.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
-use broker::connect::AtStart;
 use broker::status::{self, AnyStatus};
-use broker::test_server::TestServer;
-use broker::{ConnectConfig, Connection};
 use futures::StreamExt;
 
-use crate::common::{Killed, media, models, msao, root, texts};
+use crate::common::{finished, media, root, texts};
+use crate::process::Process;
+use crate::world::{World, soon};
 
 /// A microphone of a PulseAudio that has none of this name, if it runs at all.
 const MICROPHONE: &str = "pulse:nowhere";
 
-/// A configuration of these streams, as fast as they go.
-fn config(folder: &Path, url: &str, streams: &str) -> std::path::PathBuf {
-    let path = folder.join("edge.toml");
-    let text = format!(
-        "rig = 'car'\nmodel = '{}'\nnats = {{ url = '{url}' }}\n{streams}",
-        models().0.display()
-    );
-    std::fs::write(&path, text).unwrap();
-    path
-}
-
-/// The edge, run to its end.
-fn run(folder: &Path, streams: &str) -> Output {
-    let server = TestServer::start();
-    let config = config(folder, &server.url(), streams);
-    let mut edge = msao(folder);
-    edge.args(["edge", "--config"]).arg(config);
-    edge.output().unwrap()
+/// An edge of these streams, run to its end.
+fn run(streams: &str) -> Output {
+    World::new().edge(streams).output().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn microphones_and_sensors_that_fail_leave_the_camera_going_and_are_named() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let world = World::new();
+    let path = |name: &str| world.path().join(name).display().to_string();
     let (no_sound, no_ride, broken) = (path("no.wav"), path("no.csv"), path("broken.csv"));
     let ride = std::fs::read_to_string(root().join("testdata/imu.csv")).unwrap();
     let mut lines: Vec<&str> = ride.lines().take(300).collect();
@@ -52,48 +33,34 @@ async fn microphones_and_sensors_that_fail_leave_the_camera_going_and_are_named(
          sensor = [{{ source = '{no_ride}' }}, {{ source = '{broken}' }}]",
         media("vtest.avi").display()
     );
-    let config = config(folder.path(), &server.url(), &streams);
-    let connect = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&connect, AtStart::Fail).await.unwrap();
+    let connection = world.connect().await;
     let mut statuses = status::subscribe(&connection).await.unwrap();
-    let log = folder.path().join("log");
-    let mut edge = msao(folder.path());
-    edge.args(["edge", "--config"]).arg(&config);
-    edge.stdout(Stdio::null())
-        .stderr(File::create(&log).unwrap());
-    let mut edge = Killed(edge.spawn().unwrap());
-    let said = || std::fs::read_to_string(&log).unwrap();
+    let edge = Process::start(world.edge(&streams));
 
-    let deadline = Instant::now() + Duration::from_secs(180);
     let mut all_down = None;
-    loop {
-        assert!(Instant::now() < deadline, "{}", said());
-        let status = tokio::time::timeout(Duration::from_secs(60), statuses.next()).await;
-        let status = status.unwrap_or_else(|_| panic!("{}", said()));
-        let AnyStatus::Edge(status) = status.unwrap().unwrap() else {
-            continue;
-        };
-        let camera = &status.streams[0];
-        assert_eq!(camera.problem, None);
-        for (stream, source) in status.streams[1..].iter().zip(failing) {
-            assert_eq!(stream.source, source);
+    let gone_on = async {
+        loop {
+            let status = statuses.next().await;
+            let AnyStatus::Edge(status) = status.unwrap().unwrap() else {
+                continue;
+            };
+            let camera = &status.streams[0];
+            assert_eq!(camera.problem, None);
+            for (stream, source) in status.streams[1..].iter().zip(failing) {
+                assert_eq!(stream.source, source);
+            }
+            let before = *all_down.get_or_insert((status.windows, camera.measured));
+            if status.streams[1..].iter().any(|s| s.problem.is_none()) {
+                all_down = None;
+            } else if status.windows >= before.0 + 3 && camera.measured >= before.1 + 20 {
+                // What was broken in its middle was measured up to there.
+                assert!(status.streams[4].measured >= 4, "{:?}", status.streams);
+                break;
+            }
         }
-        let before = *all_down.get_or_insert((status.windows, camera.measured));
-        if status.streams[1..].iter().any(|s| s.problem.is_none()) {
-            all_down = None;
-        } else if status.windows >= before.0 + 3 && camera.measured >= before.1 + 20 {
-            // What was broken in its middle was measured up to there.
-            assert!(status.streams[4].measured >= 4, "{:?}", status.streams);
-            break;
-        }
-    }
-    let pid = edge.0.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-    assert!(edge.0.wait().unwrap().success(), "{}", said());
-    let log = said();
+    };
+    soon("it goes on when all others are down", gone_on).await;
+    let log = edge.stop("-TERM");
     let told = |source: &str, words: &[&str]| {
         let all = |line: &&str| line.contains(source) && words.iter().all(|w| line.contains(w));
         assert!(log.lines().any(|line| all(&line)), "{source}: {log}");
@@ -118,7 +85,7 @@ fn alone_a_recording_that_breaks_off_is_an_error() {
         "sensor = [{{ source = '{}', pace = 'fast' }}]",
         broken.display()
     );
-    let (out, err) = texts(&run(folder.path(), &streams));
+    let (out, err) = texts(&run(&streams));
     let last = err.lines().last().unwrap_or_default();
     assert!(last.contains("line 301"), "{out}\n{err}");
 }
@@ -126,13 +93,14 @@ fn alone_a_recording_that_breaks_off_is_an_error() {
 /// A clip of some seconds of a picture, of sound, or both.
 fn clip(folder: &Path, name: &str, streams: &str) -> String {
     let path = folder.join(name).display().to_string();
-    let mut made = Command::new("sh");
-    made.args([
-        "-c",
-        &format!("gst-launch-1.0 -q {streams} matroskamux name=mux ! filesink location={path}"),
-    ]);
-    assert!(made.status().unwrap().success());
+    launch(&format!(
+        "{streams} matroskamux name=mux ! filesink location={path}"
+    ));
     path
+}
+
+fn launch(line: &str) {
+    finished(Command::new("sh").args(["-c", &format!("gst-launch-1.0 -q {line}")]));
 }
 
 const PICTURES: &str =
@@ -144,10 +112,9 @@ fn of_a_clip_only_what_is_asked_of_it_is_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let both = clip(folder.path(), "both.mkv", &format!("{PICTURES} {SOUND}"));
     for modality in ["video", "audio"] {
-        let output = run(
-            folder.path(),
-            &format!("{modality} = [{{ source = '{both}', pace = 'fast' }}]"),
-        );
+        let output = run(&format!(
+            "{modality} = [{{ source = '{both}', pace = 'fast' }}]"
+        ));
         let (out, err) = texts(&output);
         assert!(output.status.success(), "{modality}: {out}\n{err}");
     }
@@ -164,10 +131,9 @@ fn a_clip_without_what_is_asked_of_it_is_an_error_that_says_so() {
         ("audio", &pictures, "has no sound"),
         ("video", &sound, "has no picture"),
     ] {
-        let output = run(
-            folder.path(),
-            &format!("{modality} = [{{ source = '{source}', pace = 'fast' }}]"),
-        );
+        let output = run(&format!(
+            "{modality} = [{{ source = '{source}', pace = 'fast' }}]"
+        ));
         let (out, err) = texts(&output);
         assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
         let last = err.lines().last().unwrap_or_default();
@@ -175,23 +141,62 @@ fn a_clip_without_what_is_asked_of_it_is_an_error_that_says_so() {
     }
 }
 
+/// Clips of 4 s, of which either the sound or the pictures end after 2 s.
+fn unequal_clips(folder: &Path) -> Vec<String> {
+    let mut clips = Vec::new();
+    for (name, pictures, sounds) in [("long_pictures", 40, 86), ("long_sound", 20, 172)] {
+        for (kind, see, hear, mux) in [
+            ("mkv", "vp8enc", "vorbisenc", "matroskamux"),
+            ("mp4", "x264enc", "avenc_aac", "mp4mux faststart=true"),
+            ("avi", "jpegenc", "identity", "avimux"),
+        ] {
+            let path = folder.join(format!("{name}.{kind}")).display().to_string();
+            launch(&format!(
+                "videotestsrc num-buffers={pictures} ! video/x-raw,width=160,height=120,framerate=10/1 ! {see} ! queue max-size-time=0 ! mux. \
+                 audiotestsrc num-buffers={sounds} ! audioconvert ! {hear} ! queue max-size-time=0 ! mux. \
+                 {mux} name=mux ! filesink location={path}"
+            ));
+            clips.push(path);
+        }
+    }
+    clips
+}
+
+/// Streams of one modality, as fast as they go.
+fn fast<'a>(modality: &str, sources: impl IntoIterator<Item = &'a String>) -> String {
+    let sources = sources.into_iter();
+    let stream = |source| format!("[[{modality}]]\nsource = '{source}'\npace = 'fast'\n");
+    sources.map(stream).collect()
+}
+
 #[test]
-fn a_clip_that_breaks_off_is_told_of() {
+fn a_clip_that_breaks_off_is_told_of_and_one_whose_sound_or_pictures_end_first_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let long = PICTURES.replace("=30", "=60");
-    let whole = clip(folder.path(), "whole.mkv", &long);
-    let bytes = std::fs::read(&whole).unwrap();
-    let cut = folder.path().join("cut.mkv");
-    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
-    let streams = |source: &str| format!("video = [{{ source = '{source}', pace = 'fast' }}]");
-    let (_, err) = texts(&run(folder.path(), &streams(&whole)));
-    assert!(!err.contains("WARN"), "{err}");
-    let cut = cut.display().to_string();
-    let (_, err) = texts(&run(folder.path(), &streams(&cut)));
-    let told = err.lines().find(|line| line.contains("WARN"));
-    let told = told.unwrap_or_else(|| panic!("{err}"));
-    assert!(
-        told.contains(&format!("{cut} (video_0) ended at")) && told.contains("of 6.0 s"),
-        "{err}"
-    );
+    let clips = unequal_clips(folder.path());
+    let both = fast("video", &clips) + &fast("audio", &clips);
+    // Of each what ends first, alone.
+    let (long_pictures, long_sound) = clips.split_at(3);
+    let first = fast("video", long_sound) + &fast("audio", long_pictures);
+    for streams in [&both, &first] {
+        let output = run(streams);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "{out}\n{err}");
+        assert!(!err.contains("WARN"), "{err}");
+    }
+    // An AVI file that is cut off tells a length that ends there.
+    let cut = clips.iter().filter(|clip| !clip.ends_with(".avi"));
+    for clip in cut.clone() {
+        let bytes = std::fs::read(clip).unwrap();
+        std::fs::write(clip, &bytes[..bytes.len() / 3]).unwrap();
+    }
+    let streams = fast("video", cut.clone()) + &fast("audio", cut.clone());
+    let (out, err) = texts(&run(&streams));
+    for clip in cut {
+        let told = err.lines().find(|line| {
+            line.contains("WARN")
+                && line.contains(&format!("{clip} ("))
+                && line.contains("ended at")
+        });
+        assert!(told.is_some(), "{clip}: {out}\n{err}");
+    }
 }

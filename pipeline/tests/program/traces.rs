@@ -1,24 +1,22 @@
 //! A window's trace, from its frames to its last caption, as a collector of OpenTelemetry gets it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::routing::post;
-use broker::connect::AtStart;
 use broker::headers::TraceParent;
-use broker::test_server::TestServer;
-use broker::{ConnectConfig, Connection, MessageId, WindowId};
+use broker::{MessageId, WindowId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
-use crate::common::{Killed, media, models, msao, texts};
+use crate::common::{finished, media};
+use crate::process::Process;
+use crate::world::{World, until};
 
 /// A span, and the service and instance that it is of.
 type Told = (String, String, Span);
@@ -81,45 +79,19 @@ fn kind((service, _, span): &Told) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_windows_trace_is_of_edge_and_cloud() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let (edge_model, full) = models();
+    let world = World::new();
     let collector = Collector::default();
     let url = collector.serve().await;
-    let (edge, cloud) = (
-        folder.path().join("edge.toml"),
-        folder.path().join("cloud.toml"),
+    let cloud = format!("worker = 'w1'\notlp = {{ endpoint = '{url}' }}");
+    let mut worker = world.cloud(&cloud);
+    worker.env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let _worker = Process::start(worker);
+    let edge = format!(
+        "video = [{{ source = '{}', pace = 'fast' }}]\noffload = {{ enabled = false }}",
+        media("bikes.mp4").display()
     );
-    let text_of = format!(
-        "model = '{}'\nworker = 'w1'\nnats = {{ url = '{}' }}\notlp = {{ endpoint = '{url}' }}",
-        full.display(),
-        server.url()
-    );
-    std::fs::write(&cloud, text_of).unwrap();
-    let text_of = format!(
-        "rig = 'car'\nmodel = '{}'\nvideo = [{{ source = '{}', pace = 'fast' }}]\noffload = {{ enabled = false }}\nnats = {{ url = '{}' }}",
-        edge_model.display(),
-        media("bikes.mp4").display(),
-        server.url()
-    );
-    std::fs::write(&edge, text_of).unwrap();
-    let mut worker = msao(folder.path());
-    worker.args(["cloud", "--config"]).arg(&cloud);
-    let _worker = Killed(
-        worker
-            .env("OTEL_BSP_SCHEDULE_DELAY", "100")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    let output = msao(folder.path())
-        .args(["edge", "--config"])
-        .arg(&edge)
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
-        .output()
-        .unwrap();
-    let (out, err) = texts(&output);
-    assert!(output.status.success(), "{out}\n{err}");
+    let mut edge = world.edge(&edge);
+    finished(edge.env("OTEL_EXPORTER_OTLP_ENDPOINT", &url));
 
     // The edge has told all it has by its end, the worker tells as it goes.
     let of_edge = collector.spans();
@@ -128,7 +100,6 @@ async fn a_windows_trace_is_of_edge_and_cloud() {
         .filter_map(|(_, _, span)| text(&span.attributes, "msao.window"))
         .collect();
     assert!(windows.len() >= 4, "{windows:?}");
-    let deadline = Instant::now() + Duration::from_secs(120);
     let captioned = || {
         let spans = collector.spans();
         spans
@@ -136,15 +107,7 @@ async fn a_windows_trace_is_of_edge_and_cloud() {
             .filter(|told| kind(told) == "msao-cloud publish caption")
             .count()
     };
-    while captioned() < windows.len() {
-        assert!(
-            Instant::now() < deadline,
-            "{} of {} are captioned",
-            captioned(),
-            windows.len()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("all are captioned", async || captioned() >= windows.len()).await;
 
     let mut by_trace: BTreeMap<Vec<u8>, Vec<Told>> = BTreeMap::new();
     for told in collector.spans() {
@@ -201,11 +164,7 @@ async fn a_windows_trace_is_of_edge_and_cloud() {
     }
 
     // Messages say the same.
-    let config = ConnectConfig {
-        url: server.url(),
-        ..ConnectConfig::default()
-    };
-    let connection = Connection::open(&config, AtStart::Fail).await.unwrap();
+    let connection = world.connect().await;
     for name in ["MSAO_FEATURES", "MSAO_CAPTIONS"] {
         let stream = connection.jetstream().get_stream(name).await.unwrap();
         let last = stream.cached_info().state.last_sequence;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use broker::caption::Verdict;
 use broker::{DraftReport, FeatureWindow, Modality, ModalityReport, Rig, Token, WindowId};
-use offload::Action;
 use ulid::Ulid;
 
 /// Channels of a token of the default models.
@@ -40,14 +39,8 @@ fn of_tokens(rig: Rig, epoch: Ulid, tokens: usize) -> FeatureWindow {
             .collect(),
     };
     FeatureWindow {
-        id: WindowId { rig, epoch, seq: 0 },
-        start_utc_ns: 0,
         end_utc_ns: 1_000_000_000,
-        start_running_ns: 0,
         end_running_ns: 1_000_000_000,
-        prompt: "describe".to_owned(),
-        decision: Action::Verify,
-        plan: None,
         modalities: vec![report],
         draft: Some(DraftReport {
             text: TEXT.to_owned(),
@@ -57,13 +50,10 @@ fn of_tokens(rig: Rig, epoch: Ulid, tokens: usize) -> FeatureWindow {
             model: "msao-edge-v2".to_owned(),
         }),
         tokens: (0..tokens).map(token).collect(),
-        keyframe: None,
         tokens_possible: tokens.max(49) as u32,
         frames_in: 10,
         frames_kept: 3,
-        flags: Vec::new(),
-        closed_utc_ns: 0,
-        drafted_utc_ns: 0,
+        ..FeatureWindow::empty(WindowId { rig, epoch, seq: 0 })
     }
 }
 

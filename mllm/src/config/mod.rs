@@ -1,28 +1,22 @@
 //! The JSON files of a model folder, read and checked, and the identity of its vision encoder.
 
-use std::fs::File;
-use std::io::{self, Read};
+mod encoder;
+mod json;
+mod preprocessor;
+
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::error::RESTORE;
 use crate::{Error, Result};
+pub use encoder::{EncoderId, HopEncoder};
+pub(crate) use json::{MOST_JSON, excerpt, parse_json, read, read_tokenizer};
+pub use preprocessor::{PreprocessorConfig, Size};
 
-/// Longest JSON file of sizes and names, in bytes.
-pub(crate) const MOST_JSON: u64 = 1 << 20;
-/// Longest tokenizer, in bytes: those of large vocabularies have some 10 MB.
-const MOST_TOKENIZER: u64 = 64 << 20;
 /// Longest name, in bytes, as on the wire.
 const MOST_NAME: usize = 256;
 /// Longest default prompt, in bytes: a question.
 const MOST_PROMPT: usize = 4096;
-/// Most sensor channels.
-const MOST_CHANNELS: usize = 256;
-/// Highest rate of sensors, in Hz.
-const MOST_RATE: u32 = 100_000;
 
 /// File names in a model folder.
 pub mod files {
@@ -215,230 +209,6 @@ impl Config {
     }
 }
 
-/// An encoder of hops, half seconds of sound or of sensor samples.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HopEncoder {
-    /// Its identity. The hash is that of its one ONNX file.
-    #[serde(flatten)]
-    pub encoder: EncoderId,
-    /// Token positions of a hop.
-    pub tokens: usize,
-    /// Columns of those positions, row by row: quarters of time, or halves.
-    pub columns: usize,
-    /// Most hops of a window that the model reads.
-    pub hops: usize,
-    /// Names of the sensor channels, in order; none for sound.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub channels: Vec<String>,
-    /// Sensor samples a second; none for sound, which has [`SAMPLE_RATE`](crate::log_mel::SAMPLE_RATE).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<u32>,
-}
-
-impl HopEncoder {
-    fn problem(&self) -> Option<String> {
-        let sizes = [
-            ("tokens", self.tokens),
-            ("columns", self.columns),
-            ("hops", self.hops),
-        ];
-        if let Some((key, size)) = sizes.iter().find(|(_, size)| !(1..=1 << 12).contains(size)) {
-            return Some(format!("{key} is {size}, expected 1 to {}", 1 << 12));
-        }
-        if self.channels.len() > MOST_CHANNELS {
-            return Some(format!(
-                "channels has {} names, expected at most {MOST_CHANNELS}",
-                self.channels.len()
-            ));
-        }
-        if let Some(name) = self.channels.iter().find(|name| name.len() > MOST_NAME) {
-            return Some(format!(
-                "channels has a name of {} bytes, expected at most {MOST_NAME}",
-                name.len()
-            ));
-        }
-        if let Some(rate) = self.rate.filter(|rate| !(1..=MOST_RATE).contains(rate)) {
-            return Some(format!("rate is {rate}, expected 1 to {MOST_RATE}"));
-        }
-        if let Some(problem) = self.encoder.problem() {
-            return Some(problem);
-        }
-        if !self.tokens.is_multiple_of(self.columns) {
-            return Some(format!(
-                "tokens is {}, no multiple of columns, {}",
-                self.tokens, self.columns
-            ));
-        }
-        None
-    }
-}
-
-/// Names an encoder: features and image tokens may be mixed only within one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct EncoderId {
-    /// Name and version.
-    pub id: String,
-    /// SHA-256, in lowercase hex, of the bytes of its files: for vision `vision_probe.onnx` followed by
-    /// `vision_trunk.onnx`.
-    pub sha256: String,
-}
-
-impl EncoderId {
-    fn problem(&self) -> Option<String> {
-        let texts = [("id", &self.id), ("sha256", &self.sha256)];
-        let (key, text) = texts.iter().find(|(_, text)| text.len() > MOST_NAME)?;
-        Some(format!(
-            "{key} has {} bytes, expected at most {MOST_NAME}",
-            text.len()
-        ))
-    }
-
-    /// Hashes the encoder's `names` in `folder` and compares with what its `config.json` says under `key`.
-    ///
-    /// # Errors
-    /// [`Error::File`] if one is missing or they are not the ones that `config.json` names.
-    pub(crate) fn check(&self, folder: &Path, key: &str, names: &[&str]) -> Result<()> {
-        let mut hash = Sha256::new();
-        for name in names {
-            let path = folder.join(name);
-            let unread = |error| Error::broken(&path, format!("cannot be read: {error}"));
-            let mut file = File::open(&path).map_err(unread)?;
-            io::copy(&mut file, &mut Hashed(&mut hash)).map_err(unread)?;
-        }
-        let found: String = (hash.finalize().iter())
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        if found == self.sha256 {
-            return Ok(());
-        }
-        let problem = format!(
-            "{key}.sha256 is {}, but {} hash to {found}",
-            self.sha256,
-            names.join(" and ")
-        );
-        Err(Error::broken(&folder.join(files::CONFIG), problem))
-    }
-}
-
-/// `preprocessor_config.json` of a model folder, in Hugging Face's terms.
-///
-/// The whole frame is resized to `size` without keeping its aspect, values are scaled by `rescale_factor`, then
-/// normalised by mean and standard deviation of each of R, G and B.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PreprocessorConfig {
-    /// Must be true.
-    pub do_resize: bool,
-    /// Size of the network's picture.
-    pub size: Size,
-    /// Filter, as Pillow numbers them; must be 2, bilinear (a triangle as wide as the scale when shrinking).
-    pub resample: u32,
-    /// Must be true.
-    pub do_rescale: bool,
-    /// Factor from 0..255 to the range of mean and deviation: 1/255.
-    pub rescale_factor: f32,
-    /// Must be true.
-    pub do_normalize: bool,
-    /// Mean of R, G and B.
-    pub image_mean: [f32; 3],
-    /// Standard deviation of R, G and B.
-    pub image_std: [f32; 3],
-}
-
-/// A picture's size in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Size {
-    /// Rows.
-    pub height: u32,
-    /// Columns.
-    pub width: u32,
-}
-
-impl PreprocessorConfig {
-    /// Reads and checks `preprocessor_config.json` in `folder`.
-    ///
-    /// # Errors
-    /// [`Error::File`] if it is missing, is not JSON, lacks a key, or asks for what this crate does not do.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let path = folder.join(files::PREPROCESSOR);
-        Self::parse(&path, &read(&path, MOST_JSON)?)
-    }
-
-    /// Checks the bytes of such a file; `path` is what errors call it.
-    #[doc(hidden)]
-    pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let config: Self = parse_json(path, bytes)?;
-        match config.problem() {
-            Some(problem) => Err(Error::broken(path, problem)),
-            None => Ok(config),
-        }
-    }
-
-    fn problem(&self) -> Option<&'static str> {
-        let sizes = 1..=4096;
-        if !(self.do_resize && self.do_rescale && self.do_normalize) {
-            Some("do_resize, do_rescale and do_normalize must all be true")
-        } else if self.resample != 2 {
-            Some("resample must be 2 (bilinear)")
-        } else if !(sizes.contains(&self.size.height) && sizes.contains(&self.size.width)) {
-            Some("size must be 1 to 4096 each way")
-        } else if !(self.rescale_factor > 0.0 && self.rescale_factor.is_finite()) {
-            Some("rescale_factor must be above 0")
-        } else if !self
-            .image_std
-            .iter()
-            .all(|&std| std > 0.0 && std.is_finite())
-        {
-            Some("image_std must be above 0")
-        } else if !self.image_mean.iter().all(|mean| mean.is_finite()) {
-            Some("image_mean must be finite")
-        } else {
-            None
-        }
-    }
-}
-
-/// What a hash is made of, as it is read.
-struct Hashed<'a>(&'a mut Sha256);
-
-impl io::Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// The bytes of a tokenizer's file.
-pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
-    read(path, MOST_TOKENIZER)
-}
-
-/// The bytes of a file that has at most so many.
-pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
-    read.map_err(|error| Error::broken(path, format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > most {
-        return Err(Error::broken(path, format!("has more than {most} bytes")));
-    }
-    Ok(bytes)
-}
-
-pub(crate) fn parse_json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let error = excerpt(&error.to_string());
-        Error::file(path, format!("is not as expected: {error}"), RESTORE)
-    })
-}
-
-/// At most 200 characters of `text`, for an error message about text that others wrote.
-pub(crate) fn excerpt(text: &str) -> String {
-    text.chars().take(200).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -553,45 +323,5 @@ mod tests {
             error.contains("not as expected") && error.len() < 600,
             "{error}"
         );
-    }
-
-    #[test]
-    fn the_encoder_is_the_one_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(files::PROBE), "a").unwrap();
-        fs::write(folder.path().join(files::TRUNK), "bc").unwrap();
-        let mut id = EncoderId {
-            id: "e".into(),
-            sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into(),
-        };
-        id.check(
-            folder.path(),
-            "vision_encoder",
-            &[files::PROBE, files::TRUNK],
-        )
-        .unwrap();
-        id.sha256 = "00".into();
-        let error = id
-            .check(
-                folder.path(),
-                "vision_encoder",
-                &[files::PROBE, files::TRUNK],
-            )
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("ba7816bf") && error.contains("config.json"),
-            "{error}"
-        );
-        fs::remove_file(folder.path().join(files::TRUNK)).unwrap();
-        let error = id
-            .check(
-                folder.path(),
-                "vision_encoder",
-                &[files::PROBE, files::TRUNK],
-            )
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(files::TRUNK), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The streams of a rig, as its configuration names them.
+//! `[[video]]`, `[[audio]]` and `[[sensor]]`: the streams of a rig.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use broker::Faults;
 use serde::Deserialize;
 
-use super::config::Gate;
+use super::gate::Gate;
 
 /// Highest rate of a sensor, in Hz.
 const MOST_RATE: u32 = 100_000;
@@ -225,6 +225,7 @@ pub(super) fn readable(what: &str, file: Option<&Path>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{assert_faults, assert_refused};
     use super::*;
 
     #[test]
@@ -236,5 +237,30 @@ mod tests {
         ] {
             assert_eq!(redacted(source), told);
         }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_refused(&[("[[audio]]\nsource = 'auto'\nloop = true", "loop")]);
+        assert_faults(&[
+            ("[[audio]]\nsource = 'auto'\nvad = '/no.onnx'", "/no.onnx"),
+            ("[[sensor]]\nsource = 'nats:imu'", "needs channels"),
+            (
+                "[[sensor]]\nsource = 'nats://hub/imu'\nchannels = ['a']",
+                "write nats:SUBJECT",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a']\nloop = true",
+                "cannot loop",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a,b']",
+                "sensor[0].channels",
+            ),
+            (
+                "[[sensor]]\nsource = 'nats:imu'\nchannels = ['a']\nrate = 0",
+                "sensor[0].rate",
+            ),
+        ]);
     }
 }

@@ -1,7 +1,30 @@
-//! Pictures that leave the box where that is asked for: keyframes for the cloud's model, previews for people.
+//! `payload`, `[keyframe]` and `[preview]`: what of the streams leaves the box. Pictures only where that is asked for:
+//! keyframes for the cloud's model, previews for people.
+
+use std::fmt::{self, Display, Formatter};
 
 use broker::Faults;
 use serde::Deserialize;
+
+/// What of the streams may leave the box with a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Payload {
+    /// Features, captions and figures; no pixel and no sample of sound.
+    #[default]
+    Features,
+    /// A picture in place of the features of video, for a cloud whose model looks at pictures.
+    Keyframes,
+}
+
+impl Display for Payload {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Features => "features",
+            Self::Keyframes => "keyframes",
+        })
+    }
+}
 
 /// The picture that goes with a window in place of its video tokens, with `payload = "keyframes"`.
 #[derive(Clone, Copy, Debug, Deserialize)]

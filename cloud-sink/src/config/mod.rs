@@ -1,11 +1,13 @@
 //! Configuration of a cloud worker.
 
+mod consumer;
+
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, limits, subjects};
+use broker::{ConnectConfig, Faults, StreamsConfig, consumer::ConsumerConfig, subjects};
 use mllm::{Agreement, Options, Provider, TensorRt, tensorrt};
 use serde::Deserialize;
 
@@ -14,13 +16,10 @@ use crate::{
     telemetry::{MetricsSection, OtlpSection},
     thread::Batching,
 };
+pub use consumer::{BatchSection, ConsumerSection};
 
 /// Most threads of a model.
 const MOST_THREADS: usize = 1024;
-/// Most times to wait between tries.
-const MOST_BACKOFFS: usize = 64;
-/// Most windows that a worker may have in hand.
-const MOST_IN_HAND: usize = 1024;
 
 /// When the full model agrees with a token of a draft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -88,65 +87,12 @@ pub struct Config {
     pub otlp: OtlpSection,
 }
 
-/// Which windows are verified together.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BatchSection {
-    /// At most so many: 1 to 64.
-    pub max: usize,
-    /// Milliseconds, 0 to 1000, that an idle model waits at most for windows that are on their way. A window behind which
-    /// no other waits in the broker goes at once.
-    pub wait_ms: f64,
-}
-
-impl Default for BatchSection {
-    fn default() -> Self {
-        Self {
-            max: 4,
-            wait_ms: 5.0,
-        }
-    }
-}
-
 fn one() -> usize {
     1
 }
 
 fn default_worker() -> String {
     "cloud".to_owned()
-}
-
-/// How windows are taken from the broker.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ConsumerSection {
-    /// The name under which the broker keeps what was done; workers of one name share the work.
-    pub durable: String,
-    /// Seconds without a sign of life after which a window goes to another worker, at least 0.1.
-    pub ack_wait_s: f64,
-    /// After this many failed tries a window goes to the dead letters, at least 1.
-    pub max_deliver: u32,
-    /// Windows in hand at a time, 1 to 1024; left out: two batches, or one window where a batch is one. More hide a link with a
-    /// long round trip from a fast model, and keep windows from other workers.
-    pub in_hand: Option<usize>,
-    /// Seconds to wait after the 1st, 2nd, ... failed try; the last holds for all further ones.
-    pub backoff_s: Vec<f64>,
-    /// Seconds that the window in hand may still take when the worker is stopped.
-    pub grace_s: f64,
-}
-
-impl Default for ConsumerSection {
-    fn default() -> Self {
-        let default = ConsumerConfig::default();
-        Self {
-            durable: default.durable,
-            ack_wait_s: default.ack_wait.as_secs_f64(),
-            max_deliver: default.max_deliver,
-            in_hand: None,
-            backoff_s: default.backoff.iter().map(Duration::as_secs_f64).collect(),
-            grace_s: default.grace.as_secs_f64(),
-        }
-    }
 }
 
 impl Config {
@@ -178,23 +124,7 @@ impl Config {
     /// A value is out of its range, or contradicts another.
     pub fn check(&self) -> Result<ConsumerConfig, Error> {
         self.faults().result()?;
-        let seconds = |seconds: &f64| Duration::from_secs_f64(*seconds);
-        let ConsumerSection {
-            durable,
-            ack_wait_s,
-            max_deliver,
-            backoff_s,
-            grace_s,
-            ..
-        } = &self.consumer;
-        Ok(ConsumerConfig {
-            durable: durable.clone(),
-            ack_wait: seconds(ack_wait_s),
-            max_deliver: *max_deliver,
-            backoff: backoff_s.iter().map(seconds).collect(),
-            at_once: self.consumer.in_hand.unwrap_or_else(|| self.in_hand()),
-            grace: seconds(grace_s),
-        })
+        Ok(self.consumer.in_the_brokers_terms(self.in_hand()))
     }
 
     /// All that is wrong with it, as far as it can be told without the model and the broker.
@@ -221,49 +151,8 @@ impl Config {
             faults.take("tensorrt", tensorrt.check(self.provider));
         }
         faults.range("threads", Some(self.threads), 0..=MOST_THREADS, "");
-        faults.range("batch.max", Some(self.batch.max), 1..=64, "");
-        let wait = self.batch.wait_ms;
-        faults.range("batch.wait_ms", Some(wait), 0.0..=1000.0, "");
-        let ConsumerSection {
-            durable,
-            ack_wait_s,
-            max_deliver,
-            backoff_s,
-            grace_s,
-            ..
-        } = &self.consumer;
-        faults.ensure(
-            durable.len() <= limits::NAME,
-            "consumer.durable",
-            format!(
-                "consumer.durable has {} bytes, at most {} are allowed",
-                durable.len(),
-                limits::NAME
-            ),
-        );
-        faults.ensure(
-            *max_deliver > 0,
-            "consumer.max_deliver",
-            "consumer.max_deliver is 0; it is at least 1",
-        );
-        let in_hand = self.consumer.in_hand;
-        faults.range("consumer.in_hand", in_hand, 1..=MOST_IN_HAND, "");
-        let mut seconds = |key: &str, value: f64, least: f64| {
-            faults.range(key, Some(value), least..=86_400.0, "seconds");
-        };
-        seconds("consumer.ack_wait_s", *ack_wait_s, 0.1);
-        seconds("consumer.grace_s", *grace_s, 0.0);
-        for (index, pause) in backoff_s.iter().take(MOST_BACKOFFS).enumerate() {
-            seconds(&format!("consumer.backoff_s[{index}]"), *pause, 0.0);
-        }
-        faults.ensure(
-            backoff_s.len() <= MOST_BACKOFFS,
-            "consumer.backoff_s",
-            format!(
-                "consumer.backoff_s has {} times, at most {MOST_BACKOFFS} are allowed",
-                backoff_s.len()
-            ),
-        );
+        self.batch.check(&mut faults);
+        self.consumer.check(&mut faults);
         faults
     }
 

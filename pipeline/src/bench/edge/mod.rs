@@ -3,28 +3,25 @@
 //! It is to be what `msao edge` is from `msaowindow` on, for windows that come from files: the same encoders, models,
 //! choice of tokens, planner, publisher and reader of captions. It drafts on while answers are in flight.
 
+mod send;
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use broker::captions::{self, Captions, From};
+use anyhow::{Context, Result};
+use broker::captions::{self, From};
 use broker::connect::AtStart;
 use broker::deliver::Observer;
-use broker::features::DEFERRED;
-use broker::headers::TraceParent;
-use broker::status::{self, AnyStatus};
-use broker::{
-    Caption, Compression, ConnectConfig, Connection, FeatureWindow, Message, Publisher,
-    PublisherConfig, Rig, StreamsConfig, WindowId,
-};
+use broker::features::{CAPTION_BYTES, TOKEN_BYTES};
+use broker::{ConnectConfig, Connection, Publisher, PublisherConfig, Rig, StreamsConfig, WindowId};
 use clap::Args;
-use futures::StreamExt;
 use mllm::{Options, Provider};
 use offload::edge::Stage;
-use offload::planner::{Decision, Payload as Planned, Window};
+use offload::planner::{Decision, Window};
 use offload::runtime::{Runtime, Settings};
 use offload::{Action, planner};
 use time::OffsetDateTime;
@@ -35,14 +32,11 @@ use super::methods::Method;
 use super::protocol::{Ask, Had, Record, Reply};
 use super::windows::{self, Item, Raw};
 use crate::runtime;
+use send::Decided;
+use state::{State, cloud_is_there, contact, heartbeats, listen};
 
 /// How often the edge looks whether a window that waits may go, and whether answers have come.
 const TICK: Duration = Duration::from_millis(5);
-/// How long broker and cloud may take to be there.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Of a token on the wire beside its features, and about what a window's caption and the headers of both take.
-const TOKEN_BYTES: usize = 34;
-const CAPTION_BYTES: u32 = 4_000;
 
 /// Options of the edge process.
 #[derive(Args)]
@@ -89,86 +83,6 @@ fn reply(reply: &Reply) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// What the edge's threads share.
-#[derive(Debug)]
-struct State {
-    begun: Instant,
-    known: Mutex<Known>,
-}
-
-#[derive(Debug)]
-struct Known {
-    planner: Runtime,
-    /// Windows by number, and when each arrived.
-    windows: BTreeMap<u64, (Instant, Record)>,
-    heartbeats: u64,
-    /// The message of a window that waited, until it arrived: they go one at a time, beside what is live.
-    going: Option<String>,
-}
-
-impl State {
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn now(&self) -> Duration {
-        self.begun.elapsed()
-    }
-
-    fn heard(&self, status: &broker::CloudStatus) {
-        let queue = u32::try_from(status.queue).unwrap_or(u32::MAX);
-        let now = self.now();
-        let mut known = self.lock();
-        let rate = status.service_rate;
-        known.planner.heartbeat(now, &status.worker, queue, rate);
-        known.heartbeats += 1;
-    }
-
-    /// The cloud's word.
-    fn answered(&self, caption: &Caption) {
-        let now = self.now();
-        let mut known = self.lock();
-        let Known {
-            planner, windows, ..
-        } = &mut *known;
-        let seq = caption.id.seq;
-        let work = caption.latency_ms.cloud.unwrap_or(0.0).max(0.0) / 1e3;
-        let confirmed = caption.status == broker::CaptionStatus::Confirmed;
-        planner.answered(now, seq, confirmed, Duration::from_secs_f64(work));
-        if let Some((arrived, record)) = windows.get_mut(&seq)
-            && record.last.is_none()
-        {
-            record.last = Some(Had {
-                after: arrived.elapsed().as_secs_f64(),
-                text: caption.text.clone(),
-                tokens: caption.tokens as usize,
-            });
-            record.accepted = caption.accepted_tokens.map(|tokens| tokens as usize);
-            record.cloud = Some(work);
-        }
-    }
-}
-
-impl Observer for State {
-    fn sent(&self, id: &str, bytes: usize) {
-        let now = self.now();
-        self.lock().planner.sent(now, id, bytes as u64);
-    }
-
-    fn stored(&self, id: &str) {
-        let now = self.now();
-        let mut known = self.lock();
-        known.planner.acknowledged(now, id);
-        known.going.take_if(|going| going == id);
-    }
-
-    fn lost(&self, id: &str) {
-        let mut known = self.lock();
-        known.planner.lost(id);
-        known.going.take_if(|going| going == id);
-    }
-}
-
 /// A window that was looked at.
 struct OnItsWay {
     item: usize,
@@ -177,28 +91,6 @@ struct OnItsWay {
     closed: OffsetDateTime,
     /// It had to wait until it could be sent.
     waited: bool,
-}
-
-/// What becomes of a window.
-struct Decided {
-    action: Action,
-    /// Tokens that it may have.
-    tokens: usize,
-    /// The decision, as it travels.
-    plan: Option<String>,
-}
-
-impl std::convert::From<&Decision> for Decided {
-    fn from(decision: &Decision) -> Self {
-        Self {
-            action: decision.action,
-            tokens: match decision.payload {
-                Planned::Features { tokens } => tokens as usize,
-                Planned::Nothing | Planned::Keyframe => usize::MAX,
-            },
-            plan: serde_json::to_string(decision).ok(),
-        }
-    }
 }
 
 fn decide(planner: &mut Runtime, now: Duration, method: Method, about: Window) -> Decision {
@@ -235,15 +127,7 @@ impl Edge {
         };
         let least = planner::Settings::default().min_tokens as usize;
         let maker = Maker::load(method, &arguments.edge_model, options, least)?;
-        let state = Arc::new(State {
-            begun: Instant::now(),
-            known: Mutex::new(Known {
-                planner: Runtime::new(settings)?,
-                windows: BTreeMap::new(),
-                heartbeats: 0,
-                going: None,
-            }),
-        });
+        let state = Arc::new(State::new(Runtime::new(settings)?));
         let connect = ConnectConfig {
             url: arguments.url.clone(),
             ..ConnectConfig::default()
@@ -423,154 +307,4 @@ impl Edge {
             keyframe_bytes: None,
         })
     }
-
-    fn published(&self, window: &OnItsWay, chosen: &Chosen) -> FeatureWindow {
-        let item = &self.items[window.item];
-        let id = window.id.clone();
-        let mut made = (self.maker).window(id, window.closed, item, &window.looked, chosen);
-        if window.waited {
-            made.flags.push(DEFERRED.to_owned());
-        }
-        made
-    }
-
-    fn carry_out(&mut self, mut window: OnItsWay, decided: Decided) -> Result<()> {
-        let seq = window.id.seq;
-        let action = decided.action;
-        {
-            let mut known = self.state.lock();
-            if let Some((arrived, record)) = known.windows.get_mut(&seq) {
-                record.decision = action.name().to_owned();
-                record.deferred |= action == Action::Defer;
-                if matches!(action, Action::Keep | Action::Skip) {
-                    // The draft is the last word from now on.
-                    record.last = record.draft.clone().map(|draft| Had {
-                        after: arrived.elapsed().as_secs_f64(),
-                        ..draft
-                    });
-                }
-            }
-        }
-        if matches!(action, Action::Verify | Action::Offload) {
-            return self.send(&window, decided);
-        }
-        let mut made = self.published(&window, &Chosen::nothing());
-        (made.decision, made.plan) = (action, decided.plan);
-        self.publish(seq, draft_message(&made)?)?;
-        if action == Action::Defer {
-            window.waited = true;
-            self.waiting.push_back(window);
-        }
-        Ok(())
-    }
-
-    /// Sends a window, with its draft if it is to be verified, and its caption if that did not go when it began to wait.
-    fn send(&mut self, window: &OnItsWay, decided: Decided) -> Result<()> {
-        let seq = window.id.seq;
-        let item = &self.items[window.item];
-        let chosen = self.maker.choose(item, &window.looked, decided.tokens)?;
-        let mut made = self.published(window, &chosen);
-        (made.decision, made.plan) = (decided.action, decided.plan);
-        let caption = if window.waited {
-            None
-        } else {
-            draft_message(&made)?
-        };
-        made.plan.take_if(|_| caption.is_some());
-        made.draft.take_if(|_| decided.action == Action::Offload);
-        let encoded = made.encode()?;
-        let from = encoded.len() as u64;
-        let payload = Compression::default().pack(encoded);
-        let to = payload.len() as u64;
-        let features = Message::features(&made, payload, TraceParent::generate());
-        {
-            let mut known = self.state.lock();
-            known.planner.compressed(from, to);
-            known.going = window.waited.then(|| features.id().to_owned());
-            if let Some((_, record)) = known.windows.get_mut(&seq) {
-                let counts = chosen.counts();
-                for modality in mllm::Modality::ALL {
-                    let count = *counts.get(modality);
-                    record.tokens.insert(modality.to_string(), count);
-                }
-                record.keyframe = made.keyframe.is_some();
-                record.verified = made.draft.is_some();
-            }
-        }
-        self.publish(seq, caption.into_iter().chain([features]))
-    }
-
-    fn publish(&self, seq: u64, messages: impl IntoIterator<Item = Message>) -> Result<()> {
-        for message in messages {
-            let bytes = message.wire_len() as u64;
-            if let Some((_, record)) = self.state.lock().windows.get_mut(&seq) {
-                record.bytes += bytes;
-            }
-            self.publisher.publish(message)?;
-        }
-        Ok(())
-    }
-}
-
-fn draft_message(window: &FeatureWindow) -> Result<Option<Message>> {
-    let Some(caption) = Caption::draft(window) else {
-        return Ok(None);
-    };
-    Ok(Some(Message::caption(&caption, TraceParent::generate())?))
-}
-
-/// Takes in what the cloud says.
-async fn listen(mut captions: Captions, state: Arc<State>) {
-    loop {
-        match captions.next().await {
-            Ok(caption) if caption.latency_ms.cloud.is_some() => state.answered(&caption),
-            // The edge's own.
-            Ok(_) => {}
-            Err(error) => tracing::error!("a caption is passed over: {error}"),
-        }
-    }
-}
-
-async fn heartbeats(connection: Connection, state: Arc<State>) {
-    let statuses = match status::subscribe(&connection).await {
-        Ok(statuses) => statuses,
-        Err(error) => return tracing::error!("nothing is heard of the cloud: {error}"),
-    };
-    let mut statuses = std::pin::pin!(statuses);
-    while let Some(status) = statuses.next().await {
-        if let Ok(AnyStatus::Cloud(status)) = status {
-            state.heard(&status);
-        }
-    }
-}
-
-/// Tells the planner when the connection comes and goes.
-async fn contact(connection: Connection, state: Arc<State>) {
-    let mut before = false;
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tick.tick().await;
-        let there = connection.is_connected();
-        if there != before {
-            let now = state.now();
-            let mut known = state.lock();
-            if there {
-                known.planner.connected(now);
-            } else {
-                known.planner.disconnected(now);
-            }
-        }
-        before = there;
-    }
-}
-
-async fn cloud_is_there(state: &State) -> Result<()> {
-    let begun = Instant::now();
-    while state.lock().heartbeats == 0 {
-        if begun.elapsed() > PATIENCE {
-            bail!("no cloud worker was heard of within {PATIENCE:?}: see its messages above");
-        }
-        tokio::time::sleep(TICK).await;
-    }
-    Ok(())
 }

@@ -1,12 +1,15 @@
 //! The pipeline of an edge, as the line that a person would give to gst-launch-1.0.
 
-use std::fmt::{Display, Write};
-use std::path::Path;
+mod branch;
+mod stream;
+mod text;
 
-use broker::{ConnectConfig, Modality};
+use broker::Modality;
 
 use super::config::{Config, Gate, Offload, Payload};
-use super::streams::{Audio, Pace, Sensor, Video};
+use branch::branches;
+pub use stream::{Stream, streams};
+use text::{nanoseconds, nats, option, push, quote};
 
 /// The name of the `msaowindow`.
 pub const WINDOW: &str = "window";
@@ -16,63 +19,6 @@ pub const DRAFT: &str = "draft";
 pub const OFFLOAD: &str = "offload";
 /// The name of the sink.
 pub const SINK: &str = "sink";
-
-/// Frames sooner than this after a kept one are dropped: a window encodes one of those it gets, and four a second are
-/// enough to choose from.
-const VIDEO_INTERVAL_S: f64 = 0.25;
-
-/// From so many cameras on two frames at a time cost less, in time and in memory, than a session for each camera.
-const MANY_CAMERAS: usize = 4;
-
-/// A stream of the rig, by which its elements in the line are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
-    /// What it senses.
-    pub modality: Modality,
-    /// Its place among the streams of this modality.
-    pub index: usize,
-}
-
-impl Stream {
-    /// The name of the element that measures it.
-    pub fn mas(self) -> String {
-        format!("mas_{}", self.pad())
-    }
-
-    /// The name of its gate.
-    pub fn gate(self) -> String {
-        format!("gate_{}", self.pad())
-    }
-
-    /// The name of what its frames go to the gate and to previews from.
-    pub fn tee(self) -> String {
-        format!("tee_{}", self.pad())
-    }
-
-    /// The name of the sink of its previews.
-    pub fn preview(self) -> String {
-        format!("preview_{}", self.pad())
-    }
-
-    /// The name of the element that its data come from.
-    pub fn source(self) -> String {
-        format!("source_{}", self.pad())
-    }
-
-    /// The name of its pad of the window.
-    pub fn pad(self) -> String {
-        format!("{}_{}", self.modality, self.index)
-    }
-}
-
-/// The streams of a rig.
-pub fn streams(config: &Config) -> Vec<Stream> {
-    let of = |modality, count| (0..count).map(move |index| Stream { modality, index });
-    of(Modality::Video, config.video.len())
-        .chain(of(Modality::Audio, config.audio.len()))
-        .chain(of(Modality::Sensor, config.sensor.len()))
-        .collect()
-}
 
 /// The line. Secrets are not in it: they are set on the sink and on sensors that come over NATS.
 pub fn line(config: &Config) -> String {
@@ -187,178 +133,6 @@ fn offload(line: &mut String, offload: &Offload) {
     option(line, "defer-windows", offload.defer_windows);
     option(line, "defer-age", offload.defer_age_s.map(nanoseconds));
 }
-
-/// What differs between the branches of streams.
-struct Branch {
-    /// From the source to what the meter reads.
-    head: String,
-    meter: &'static str,
-    options: String,
-    gate: Gate,
-    /// Buffers that may wait for the window: some seconds of them.
-    queue: u32,
-}
-
-fn branches(config: &Config) -> Vec<(Stream, Branch)> {
-    streams(config)
-        .into_iter()
-        .map(|stream| {
-            let branch = match stream.modality {
-                Modality::Video => video(config, stream, &config.video[stream.index]),
-                Modality::Audio => audio(config, stream, &config.audio[stream.index]),
-                Modality::Sensor => sensor(config, stream, &config.sensor[stream.index]),
-            };
-            (stream, branch)
-        })
-        .collect()
-}
-
-fn video(config: &Config, stream: Stream, video: &Video) -> Branch {
-    let name = stream.source();
-    let shared = config.sounds_of(stream.index).is_some();
-    let head = if video.is_device() {
-        let device = quote(&video.source);
-        format!("  v4l2src device={device} ! decodebin name={name} ! videoconvert")
-    } else {
-        let wanted = if shared {
-            Wanted::Both
-        } else {
-            Wanted::Pictures
-        };
-        let decoded = decoded(&video.source, video.file(), &name, wanted);
-        let link = if shared {
-            format!("  {name}.")
-        } else {
-            String::new()
-        };
-        format!("{decoded}{link} ! videoconvert")
-    };
-    let mut options = String::new();
-    let wait = config.probe.wait_ms.map(|ms| nanoseconds(ms / 1e3));
-    let many = config.video.len() >= MANY_CAMERAS;
-    option(
-        &mut options,
-        "batch",
-        config.probe.batch.or(many.then_some(2)),
-    );
-    option(&mut options, "batch-wait", wait);
-    let mut gate = video.gate.or(&config.gate);
-    let between = *gate.min_interval_s.get_or_insert(VIDEO_INTERVAL_S);
-    let interval = config.probe.interval_s.unwrap_or(between);
-    option(&mut options, "probe-interval", Some(nanoseconds(interval)));
-    Branch {
-        head: paced(head, video.pace, video.file()),
-        meter: "msaovideomas",
-        options,
-        gate,
-        queue: 32,
-    }
-}
-
-fn audio(config: &Config, stream: Stream, audio: &Audio) -> Branch {
-    let name = stream.source();
-    let camera =
-        (0..config.video.len()).find(|video| config.sounds_of(*video) == Some(stream.index));
-    let source = match (audio.microphone(), camera) {
-        (Some(microphone), _) => {
-            let mut source = format!("  {} name={name}", microphone.element);
-            option(&mut source, "device", microphone.device.map(quote));
-            source
-        }
-        (None, Some(index)) => {
-            let modality = Modality::Video;
-            format!("  {}.", Stream { modality, index }.source())
-        }
-        (None, None) => decoded(&audio.source, audio.file(), &name, Wanted::Sound),
-    };
-    // Any rate is measured; other formats than the meter reads are converted.
-    let head = format!("{source} ! audioconvert");
-    let mut options = String::new();
-    let vad = audio.vad.as_ref().map(|path| path.to_string_lossy());
-    option(&mut options, "vad-model", vad.as_deref().map(quote));
-    Branch {
-        head: paced(head, audio.pace, audio.file()),
-        meter: "msaoaudiomas",
-        options,
-        gate: hops(&audio.gate, config),
-        queue: 256,
-    }
-}
-
-fn sensor(config: &Config, stream: Stream, sensor: &Sensor) -> Branch {
-    let mut head = format!("  msaosensorsrc name={}", stream.source());
-    if let Some(file) = sensor.file() {
-        option(&mut head, "location", Some(quote(&file.to_string_lossy())));
-        option(&mut head, "loop", sensor.again.then_some(true));
-        let fast = sensor.pace == Pace::Fast;
-        option(&mut head, "realtime", fast.then_some(false));
-    }
-    if let Some(subject) = sensor.subject() {
-        option(&mut head, "subject", Some(quote(subject)));
-        nats(&mut head, &config.nats);
-    }
-    let channels = sensor.channels.as_ref().map(|names| names.join(","));
-    option(&mut head, "channels", channels.as_deref().map(quote));
-    option(&mut head, "rate", sensor.rate);
-    Branch {
-        head,
-        meter: "msaosensormas",
-        options: String::new(),
-        gate: hops(&sensor.gate, config),
-        queue: 256,
-    }
-}
-
-/// The gate of a stream whose buffers are parts of hops: those of one hop follow each other at once, so the interval
-/// that the rig has for frames is not for them.
-fn hops(own: &Gate, config: &Config) -> Gate {
-    Gate {
-        min_interval_s: own.min_interval_s,
-        ..own.or(&config.gate)
-    }
-}
-
-/// What of a clip is decoded.
-#[derive(Clone, Copy)]
-enum Wanted {
-    Pictures,
-    Sound,
-    Both,
-}
-
-impl Wanted {
-    fn caps(self) -> &'static str {
-        match self {
-            Self::Pictures => "video/x-raw(ANY)",
-            Self::Sound => "audio/x-raw(ANY)",
-            Self::Both => "video/x-raw(ANY);audio/x-raw(ANY)",
-        }
-    }
-}
-
-/// Of a file only what is wanted is decoded: what else is in it would cost its time for nothing, and GStreamer 1.22's
-/// decodebin now and then never ends with a stream that goes nowhere. A camera's streams come one by one, and one that is
-/// not wanted would be an error.
-fn decoded(source: &str, file: Option<&Path>, name: &str, wanted: Wanted) -> String {
-    let source = quote(source);
-    match file {
-        Some(_) => {
-            let caps = quote(wanted.caps());
-            format!(
-                "  filesrc location={source} ! decodebin name={name} caps={caps} expose-all-streams=false"
-            )
-        }
-        None => format!("  uridecodebin name={name} uri={source}"),
-    }
-}
-
-fn paced(head: String, pace: Pace, file: Option<&Path>) -> String {
-    match (pace, file) {
-        (Pace::Realtime, Some(_)) => format!("{head} ! clocksync"),
-        _ => head,
-    }
-}
-
 fn gate(line: &mut String, gate: &Gate) {
     option(line, "threshold", gate.threshold);
     option(line, "hysteresis", gate.hysteresis);
@@ -368,61 +142,9 @@ fn gate(line: &mut String, gate: &Gate) {
     option(line, "thin-interval", gate.thin_interval_s.map(nanoseconds));
     option(line, "budget", gate.budget);
 }
-
-fn nats(line: &mut String, nats: &ConnectConfig) {
-    option(line, "url", Some(quote(&nats.url)));
-    option(line, "user", nats.user.as_deref().map(quote));
-    for (name, secret) in [("password", &nats.password), ("token", &nats.token)] {
-        option(line, name, secret.as_ref().map(|s| quote(&s.to_string())));
-    }
-    for (name, path) in [
-        ("credentials", &nats.credentials),
-        ("nkey", &nats.nkey),
-        ("tls-ca", &nats.tls_ca),
-        ("tls-cert", &nats.tls_cert),
-        ("tls-key", &nats.tls_key),
-    ] {
-        let path = path.as_ref().map(|path| path.to_string_lossy());
-        option(line, name, path.as_deref().map(quote));
-    }
-    option(
-        line,
-        "cloud-domain",
-        nats.cloud_domain.as_deref().map(quote),
-    );
-    option(line, "retry-connect", Some(true));
-}
-
-fn option(line: &mut String, name: &str, value: Option<impl Display>) {
-    if let Some(value) = value {
-        push(line, &format!(" {name}={value}"));
-    }
-}
-
-fn push(line: &mut String, text: &str) {
-    // Formatting into a String cannot fail.
-    let _ = line.write_str(text);
-}
-
-fn nanoseconds(seconds: f64) -> u64 {
-    (seconds * 1e9).round() as u64
-}
-
-/// A value in quotes, so that blanks and `!` in it are only text, for GStreamer and in a shell.
-fn quote(value: &str) -> String {
-    let mut quoted = String::from('"');
-    for character in value.chars() {
-        if matches!(character, '\\' | '"' | '$' | '`') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    quoted
-}
-
 #[cfg(test)]
 mod tests {
+    use super::branch::MANY_CAMERAS;
     use super::*;
 
     fn parse(streams: &str) -> Config {
