@@ -23,7 +23,7 @@ const ELEMENTS: [&str; 10] = [
     "msaocaptionsrc",
 ];
 /// Properties that several elements have, which `docs/elements.md` explains once.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 15] = [
     "model",
     "provider",
     "stats",
@@ -37,6 +37,7 @@ const COMMON: [&str; 14] = [
     "tls-cert",
     "tls-key",
     "cloud-domain",
+    "inbox",
     "retry-connect",
 ];
 

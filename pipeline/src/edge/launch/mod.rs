@@ -217,6 +217,8 @@ mod tests {
             url = "nats://hub:4222"
             user = "car"
             password = "env:CAR"
+            cloud_domain = "hub"
+            inbox = "_INBOX.c"
             [queue]
             on_full = "drop-oldest"
             [keyframe]
@@ -245,14 +247,14 @@ mod tests {
                 r#"alsasrc name=source_audio_0 device="hw:1" ! audioconvert ! msaoaudiomas name=mas_audio_0"#,
                 r#"vad-model="silero.onnx" ! msaogate name=gate_audio_0 threshold=0.25 max-gap=1000000000"#,
                 r#"msaosensorsrc name=source_sensor_0 location="imu.csv" loop=true realtime=false channels="ax,ay" rate=50 ! msaosensormas"#,
-                r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" password="env:CAR" retry-connect=true channels="ax" !"#,
+                r#"msaosensorsrc name=source_sensor_1 subject="car.imu" url="nats://hub:4222" user="car" password="env:CAR" cloud-domain="hub" inbox="_INBOX.c" retry-connect=true channels="ax" !"#,
                 "duration=500000000",
                 "max-tokens=20",
                 "stall-timeout=2000000000",
                 "beta-interval=5000000000 beta-budget=200000000 keep-tokens=24",
                 "msaooffload name=offload target-risk=0.1 target-latency=800000000 lambda-bytes=2 lambda-cloud=0.5",
                 "min-tokens=8 max-tokens=40 audit=0.2 bandwidth=250000 defer-windows=32 defer-age=30000000000 !",
-                r#"name=sink url="nats://hub:4222" user="car" password="env:CAR""#,
+                r#"name=sink url="nats://hub:4222" user="car" password="env:CAR" cloud-domain="hub" inbox="_INBOX.c""#,
                 "on-full=drop-oldest",
                 "window.video_1",
                 "window.audio_0",

@@ -20,11 +20,9 @@ pub(super) fn nats(line: &mut String, nats: &ConnectConfig) {
         let path = path.as_ref().map(|path| path.to_string_lossy());
         option(line, name, path.as_deref().map(quote));
     }
-    option(
-        line,
-        "cloud-domain",
-        nats.cloud_domain.as_deref().map(quote),
-    );
+    for (name, text) in [("cloud-domain", &nats.cloud_domain), ("inbox", &nats.inbox)] {
+        option(line, name, text.as_deref().map(quote));
+    }
     option(line, "retry-connect", Some(true));
 }
 
