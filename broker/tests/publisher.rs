@@ -363,9 +363,10 @@ async fn an_edge_confined_to_its_rig_can_publish_for_no_other() {
             { user: car-7, password: right, permissions: {
                 publish: [
                     "msao.v1.features.car-7", "msao.v1.captions.car-7", "msao.v1.status.edge.car-7",
-                    "$KV.MSAO_LATEST.car-7", "$JS.API.DIRECT.GET.KV_MSAO_LATEST.>", "$JS.API.STREAM.INFO.*",
+                    "$KV.MSAO_LATEST.car-7", "$JS.API.DIRECT.GET.KV_MSAO_LATEST.$KV.MSAO_LATEST.car-7",
+                    "$JS.API.STREAM.INFO.*",
                 ],
-                subscribe: "_INBOX.>",
+                subscribe: "_INBOX.car-7.>",
             } },
         ] } }"#,
     );

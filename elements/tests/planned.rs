@@ -28,10 +28,10 @@ const ACCOUNTS: &str = r#"accounts { MSAO { jetstream: enabled, users: [
     { user: edge, password: right, permissions: {
         publish: [
             "msao.v1.features.car-7", "msao.v1.captions.car-7", "msao.v1.status.edge.car-7",
-            "$KV.MSAO_LATEST.car-7", "$JS.API.DIRECT.GET.KV_MSAO_LATEST.>", "$JS.API.STREAM.INFO.*",
-            "$JS.API.CONSUMER.CREATE.MSAO_CAPTIONS", "$JS.API.CONSUMER.MSG.NEXT.MSAO_CAPTIONS.>",
+            "$KV.MSAO_LATEST.car-7", "$JS.API.DIRECT.GET.KV_MSAO_LATEST.$KV.MSAO_LATEST.car-7", "$JS.API.STREAM.INFO.*",
+            "$JS.API.CONSUMER.CREATE.MSAO_CAPTIONS.*.msao.v1.captions.car-7", "$JS.API.CONSUMER.MSG.NEXT.MSAO_CAPTIONS.*",
         ],
-        subscribe: [ "_INBOX.>", "msao.v1.status.cloud.*" ],
+        subscribe: [ "_INBOX.edge.>", "msao.v1.status.cloud.*" ],
     } },
 ] } }"#;
 
