@@ -161,7 +161,7 @@ async fn nobody_hears_what_is_answered_to_others() {
     for other in &others {
         to_others.push(heard(other).await);
     }
-    // An answer to the worker, as it pulls windows, and one to each of the others after it.
+    // An answer to the worker, as windows come to it, too, and one to each of the others after it.
     cloud
         .jetstream()
         .get_stream(streams::FEATURES)

@@ -149,6 +149,7 @@ impl Sources {
     /// up. `reason` puts an error into words. Must be called within a tokio runtime.
     pub fn take(&self, message: &gst::Message, reason: impl FnOnce() -> String) -> bool {
         if is_of_none(message) {
+            tracing::debug!("what was let go still says: {}", reason());
             return true;
         }
         let Some(source) = self.sources.iter().find(|source| source.sent(message)) else {
@@ -444,7 +445,7 @@ mod tests {
     use super::*;
     use futures::StreamExt;
 
-    /// A microphone that goes after some buffers, as `fails` says, beside a sound that stays.
+    /// A microphone that fails or ends as `fails` says, beside a sound that stays.
     fn rig(fails: &str) -> (Sources, gst::Pipeline) {
         gst::init().unwrap();
         let config: Config = toml::from_str(
