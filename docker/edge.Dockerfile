@@ -35,7 +35,7 @@ COPY --from=onnxruntime /src/.cache/onnxruntime/ /usr/local/lib/
 COPY --from=built /out/msao /usr/local/bin/
 COPY docker/healthy /usr/local/bin/
 COPY testdata/models/msao-edge /usr/share/msao/msao-edge
-ENV ORT_DYLIB_PATH=/usr/local/lib/libonnxruntime.so
+ENV ORT_DYLIB_PATH=/usr/local/lib/libonnxruntime.so MSAO_MODEL_DIR=/usr/share/msao/msao-edge
 USER 10001
 WORKDIR /home/msao
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["healthy", "9464"]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import multiprocessing
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -91,7 +92,8 @@ class Material:
         rooms = questions.daquar(arguments.daquar)
         global _textures
         _textures = rigs.Textures(photographs[self.first_train :])
-        pool = multiprocessing.get_context("fork").Pool(arguments.workers)
+        # Drawing gives way to training.
+        pool = multiprocessing.get_context("fork").Pool(arguments.workers, os.nice, (10,))
         checks = pool.map(render_one, range(VALIDATION_SEED, VALIDATION_SEED + arguments.validation), chunksize=16)
         first = parallel.rank() * arguments.scenes
         # They go on drawing while training goes on.
