@@ -408,6 +408,29 @@ fn while_a_window_is_on_its_way_what_comes_of_the_next_is_taken() {
 }
 
 #[test]
+fn while_it_is_paused_no_window_passes() {
+    let mut rig = Rig::new(&["video_0"], true, true, &[]);
+    let clock = rig.clock();
+    let mut camera = Camera::new();
+    rig.push(0, camera.buffer(0, &[]));
+    assert_eq!(tick(&clock), 1_000);
+    assert_eq!(rig.pull().start_running_ns, 0);
+    // The clock goes on, and running time does not: as a pipeline does, it is set back when it plays again.
+    rig.element.set_state(gst::State::Paused).unwrap();
+    while tick(&clock) < 10_000 {}
+    let paused = clock.time() - gst::ClockTime::SECOND;
+    rig.element.set_base_time(paused);
+    rig.element.set_state(gst::State::Playing).unwrap();
+    rig.push(0, camera.buffer(1_000, &[2]));
+    while clock.time() < paused + 2 * gst::ClockTime::SECOND {
+        tick(&clock);
+    }
+    assert_eq!((rig.stat("late"), rig.stat("skipped")), (0, 0));
+    let second = rig.pull();
+    assert_eq!((second.start_running_ns, second.frames_in), (1_000 * MS, 1));
+}
+
+#[test]
 fn after_a_flush_it_begins_anew() {
     let mut rig = Rig::new(&["video_0"], false, false, &[]);
     let mut camera = Camera::new();

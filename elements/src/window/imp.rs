@@ -24,6 +24,9 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
+/// How often a paused element looks whether it plays again.
+const LOOK: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
 /// Implementation of [`Window`](super::Window).
 #[derive(Default)]
 pub struct Window {
@@ -41,10 +44,16 @@ impl Window {
         pads.filter_map(|pad| pad.downcast().ok()).collect()
     }
 
+    /// The running time while it goes on: in PAUSED only the clock does.
+    fn now(&self) -> Option<gst::ClockTime> {
+        let plays = self.obj().current_state() == gst::State::Playing;
+        (self.obj().current_running_time()).filter(|_| plays)
+    }
+
     /// What the moment is like; `latency` is what the deadlines below are later by.
     fn moment(&self, latency: gst::ClockTime) -> Moment {
         Moment {
-            now: self.obj().current_running_time(),
+            now: self.now(),
             latency,
             timeout: lock(&self.settings).stall_timeout,
         }
@@ -54,7 +63,7 @@ impl Window {
     fn arrive(&self, pad: &gst_base::AggregatorPad, buffer: &gst::Buffer) -> bool {
         self.introduce(pad);
         let running = running_time(pad, buffer.pts());
-        let now = self.obj().current_running_time();
+        let now = self.now();
         lock(&self.gather).arrive(pad, buffer, running, now, &self.stats)
     }
 
@@ -280,7 +289,7 @@ impl AggregatorImpl for Window {
             self.introduce(pad);
             let (pts, length) = gap.get();
             let times = (running_time(pad, Some(pts)), length);
-            let now = self.obj().current_running_time();
+            let now = self.now();
             if lock(&self.gather).arrive_gap(pad, times, now, &self.stats) {
                 return Ok(gst::FlowSuccess::Ok);
             }
@@ -320,7 +329,12 @@ impl AggregatorImpl for Window {
     fn next_time(&self) -> Option<gst::ClockTime> {
         // The latency may not be asked for here: it is added by the caller.
         let moment = self.moment(gst::ClockTime::ZERO);
-        lock(&self.gather).wake(&self.pads(), moment, &self.stats)
+        let next = lock(&self.gather).wake(&self.pads(), moment, &self.stats);
+        if moment.now.is_some() || next == Some(gst::ClockTime::ZERO) {
+            return next;
+        }
+        let now = self.obj().current_running_time()?;
+        Some(now.saturating_add(LOOK))
     }
 
     fn aggregate(&self, _timeout: bool) -> Result<gst::FlowSuccess, gst::FlowError> {
@@ -335,7 +349,7 @@ impl AggregatorImpl for Window {
         };
         let flow = self.send(closed);
         // Meanwhile a stream could not be heard if its way here was blocked.
-        let after = self.obj().current_running_time();
+        let after = self.now();
         if let Some((before, after)) = moment.now.zip(after) {
             lock(&self.gather).excuse(after.saturating_sub(before));
         }
