@@ -408,6 +408,29 @@ fn while_a_window_is_on_its_way_what_comes_of_the_next_is_taken() {
 }
 
 #[test]
+fn at_another_pace_hops_end_and_the_last_window_does_where_they_are_heard() {
+    let mut rig = Rig::new(&["audio_0"], false, false, &[]);
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_rate(2.0);
+    rig.pads[0].push_event(gst::event::Segment::new(&segment));
+    let mut sound = Hops::new(Modality::Audio);
+    let hops: Vec<_> = [500, 1_000, 1_500, 2_000, 2_500]
+        .map(|end| sound.hop(end))
+        .into();
+    rig.push(0, carrying(0, 1_000, &hops[..2]));
+    rig.push(0, carrying(1_000, 2_000, &hops[2..4]));
+    rig.push(0, carrying(2_000, 3_000, &hops[4..]));
+    rig.eos();
+    let first = rig.pull();
+    // Of two seconds of sound in a second the latest hops.
+    assert_eq!(places(&first, "audio_0"), [0, 1]);
+    let second = rig.pull();
+    let ends = second.end_running_ns / MS;
+    assert_eq!((second.start_running_ns / MS, ends), (1_000, 1_500));
+    assert_eq!(places(&second, "audio_0"), [0]);
+}
+
+#[test]
 fn while_it_is_paused_no_window_passes() {
     let mut rig = Rig::new(&["video_0"], true, true, &[]);
     let clock = rig.clock();

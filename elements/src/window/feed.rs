@@ -16,6 +16,35 @@ pub(super) const HOP: ClockTime = ClockTime::from_mseconds(500);
 /// Hops of a stream that are remembered as taken.
 const KNOWN: usize = 32;
 
+/// When something of a stream is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    /// In running time.
+    pub running: ClockTime,
+    /// How much of the stream passes in a time.
+    pace: f64,
+}
+
+impl When {
+    /// By the segment that it is in; none if it has no running time.
+    pub fn of(segment: &gst::Segment, pts: Option<ClockTime>) -> Option<Self> {
+        let segment = segment.downcast_ref::<ClockTime>()?;
+        Some(Self {
+            running: segment.to_running_time(pts)?,
+            pace: segment.rate().abs(),
+        })
+    }
+
+    /// How long so much of the stream takes.
+    pub fn lasts(self, length: ClockTime) -> ClockTime {
+        if self.pace == 1.0 {
+            return length;
+        }
+        let time = (length.nseconds() as f64 / self.pace) as u64;
+        ClockTime::from_nseconds(time.min(u64::MAX - 1))
+    }
+}
+
 /// A pad's stream as it comes in.
 #[derive(Debug)]
 pub(super) struct Feed {
@@ -107,15 +136,15 @@ impl Feed {
         }
     }
 
-    /// Takes in a buffer that begins at `running`, before the end of the window.
+    /// Takes in a buffer that begins before the end of the window.
     pub fn take(
         &mut self,
         buffer: &gst::Buffer,
-        running: ClockTime,
+        when: When,
         (start, end): (ClockTime, ClockTime),
         stats: &mut Stats,
     ) {
-        let late = running < start;
+        let late = when.running < start;
         let dropped = buffer.flags().contains(gst::BufferFlags::GAP) && buffer.size() == 0;
         // What the gate only flagged counts as what it drops.
         if dropped || buffer.flags().contains(gst::BufferFlags::DROPPABLE) {
@@ -131,13 +160,13 @@ impl Feed {
             return;
         }
         if self.modality != Modality::Video {
-            return self.take_hops(buffer, measured, running, (start, end), stats);
+            return self.take_hops(buffer, measured, when, (start, end), stats);
         }
         match measured.into_iter().next_back() {
             _ if late => stats.late += 1,
             Some(frame) => {
                 let jpeg = self.pictures.then(|| buffer.clone());
-                self.stream().keep(running, frame, jpeg);
+                self.stream().keep(when.running, frame, jpeg);
                 stats.frames_in += 1;
                 stats.frames_kept += 1;
             }
@@ -149,10 +178,11 @@ impl Feed {
         &mut self,
         buffer: &gst::BufferRef,
         measured: Vec<Arc<Measured>>,
-        running: ClockTime,
+        when: When,
         (start, end): (ClockTime, ClockTime),
         stats: &mut Stats,
     ) {
+        let running = when.running;
         if measured.is_empty() {
             // A stream's first hop must end first.
             let length = buffer.duration().unwrap_or_default();
@@ -173,7 +203,7 @@ impl Feed {
                 self.known.pop_front();
             }
             self.known.push_back(Arc::clone(&measured));
-            let ends = ends(&measured, buffer, running);
+            let ends = ends(&measured, buffer, when);
             let hop = Hop {
                 // One that comes again because the gate dropped the buffer that it ended in
                 // counts as of now, if its own window is over.
@@ -212,11 +242,12 @@ impl Feed {
     }
 }
 
-/// The running time at which a hop ends that comes on a buffer which begins at `running`.
-fn ends(hop: &Measured, buffer: &gst::BufferRef, running: ClockTime) -> ClockTime {
+/// The running time at which a hop ends that comes on a buffer which begins then.
+fn ends(hop: &Measured, buffer: &gst::BufferRef, when: When) -> ClockTime {
+    let begins = when.running;
     match hop.end.zip(buffer.pts()) {
-        Some((end, pts)) if end < pts => running.saturating_sub(pts - end),
-        Some((end, pts)) => running.saturating_add(end - pts),
-        None => running.saturating_add(buffer.duration().unwrap_or_default()),
+        Some((end, pts)) if end < pts => begins.saturating_sub(when.lasts(pts - end)),
+        Some((end, pts)) => begins.saturating_add(when.lasts(end - pts)),
+        None => begins.saturating_add(when.lasts(buffer.duration().unwrap_or_default())),
     }
 }

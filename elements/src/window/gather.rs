@@ -14,7 +14,7 @@ use gst::prelude::*;
 use gst_base::prelude::*;
 
 use super::collect::Stream;
-use super::feed::Feed;
+use super::feed::{Feed, When};
 use super::properties::Stats;
 use crate::{is_jpeg, lock};
 
@@ -109,19 +109,19 @@ impl Gather {
         &mut self,
         pad: &gst_base::AggregatorPad,
         buffer: &gst::Buffer,
-        running: Option<ClockTime>,
+        when: Option<When>,
         now: Option<ClockTime>,
         stats: &Mutex<Stats>,
     ) -> bool {
         let window = self.window();
         let feed = self.feed(pad);
         feed.hear(now);
-        let Some(running) = running else { return false };
-        let Some((start, end)) = window.filter(|(_, end)| running < *end) else {
+        let Some(when) = when else { return false };
+        let Some((start, end)) = window.filter(|(_, end)| when.running < *end) else {
             return false;
         };
-        feed.take(buffer, running, (start, end), &mut lock(stats));
-        self.reach(running, buffer.duration());
+        feed.take(buffer, when, (start, end), &mut lock(stats));
+        self.reach(when, buffer.duration());
         true
     }
 
@@ -129,18 +129,18 @@ impl Gather {
     pub fn arrive_gap(
         &mut self,
         pad: &gst_base::AggregatorPad,
-        (running, length): (Option<ClockTime>, Option<ClockTime>),
+        (when, length): (Option<When>, Option<ClockTime>),
         now: Option<ClockTime>,
         stats: &Mutex<Stats>,
     ) -> bool {
         let window = self.window();
         let feed = self.feed(pad);
         feed.hear(now);
-        let Some(running) = running else { return false };
-        let of_window = window.is_some_and(|(start, end)| running >= start && running < end);
+        let Some(when) = when else { return false };
+        let of_window = window.is_some_and(|(start, end)| (start..end).contains(&when.running));
         if of_window {
             feed.gap(&mut lock(stats));
-            self.reach(running, length);
+            self.reach(when, length);
         }
         of_window
     }
@@ -243,7 +243,7 @@ impl Gather {
                 first.is_none() && !pad.is_eos() && !feed.is_some_and(|feed| feed.stalled)
             };
             if self.live() || !pads.iter().zip(&firsts).any(missing) {
-                let first = firsts.iter().flatten().map(|(_, running)| *running).min();
+                let first = firsts.iter().flatten().map(|(_, when)| when.running).min();
                 self.start = first.map(|first| self.aligned(first));
                 if let Some(start) = self.start {
                     self.note_utc(now, start);
@@ -254,22 +254,22 @@ impl Gather {
         let mut seen = Seen::default();
         for pad in pads {
             loop {
-                let Some((buffer, running)) = head(pad, stats) else {
+                let Some((buffer, when)) = head(pad, stats) else {
                     match pad.is_eos() {
                         true => seen.ended = true,
                         false => seen.waiting.push(pad.name().to_string()),
                     }
                     break;
                 };
-                let Some((start, end)) = window.filter(|(_, end)| running < *end) else {
-                    seen.later = seen.later.into_iter().chain([running]).min();
+                let Some((start, end)) = window.filter(|(_, end)| when.running < *end) else {
+                    seen.later = seen.later.into_iter().chain([when.running]).min();
                     break;
                 };
                 pad.drop_buffer();
                 let feed = self.feed(pad);
                 feed.hear(now);
-                feed.take(&buffer, running, (start, end), &mut lock(stats));
-                self.reach(running, buffer.duration());
+                feed.take(&buffer, when, (start, end), &mut lock(stats));
+                self.reach(when, buffer.duration());
             }
         }
         seen
@@ -327,8 +327,8 @@ impl Gather {
         feed
     }
 
-    fn reach(&mut self, running: ClockTime, length: Option<ClockTime>) {
-        let over = length.map(|length| running.saturating_add(length));
+    fn reach(&mut self, when: When, length: Option<ClockTime>) {
+        let over = length.map(|length| when.running.saturating_add(when.lasts(length)));
         self.latest = self.latest.max(over);
     }
 
@@ -355,13 +355,12 @@ fn modality(pad: &gst_base::AggregatorPad) -> Modality {
     }
 }
 
-/// The first buffer in a pad's queue, and its running time; those without one are late.
-fn head(pad: &gst_base::AggregatorPad, stats: &Mutex<Stats>) -> Option<(gst::Buffer, ClockTime)> {
+/// The first buffer in a pad's queue, and when it is; those without a running time are late.
+fn head(pad: &gst_base::AggregatorPad, stats: &Mutex<Stats>) -> Option<(gst::Buffer, When)> {
     loop {
         let buffer = pad.peek_buffer()?;
-        let segment = pad.segment().downcast::<ClockTime>().ok();
-        match segment.and_then(|segment| segment.to_running_time(buffer.pts())) {
-            Some(running) => return Some((buffer, running)),
+        match When::of(&pad.segment(), buffer.pts()) {
+            Some(when) => return Some((buffer, when)),
             None => pad.drop_buffer(),
         };
         lock(stats).late += 1;

@@ -10,6 +10,7 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use super::encode::Encoder;
+use super::feed::When;
 use super::gather::{Closed, Gather, Moment, Step};
 use super::properties::{self, Settings, Stats};
 use crate::beta::{self, Betas};
@@ -62,9 +63,9 @@ impl Window {
     /// A buffer comes in on the pad's own thread; whether it is of the window and was taken.
     fn arrive(&self, pad: &gst_base::AggregatorPad, buffer: &gst::Buffer) -> bool {
         self.introduce(pad);
-        let running = running_time(pad, buffer.pts());
+        let when = when(pad, buffer.pts());
         let now = self.now();
-        lock(&self.gather).arrive(pad, buffer, running, now, &self.stats)
+        lock(&self.gather).arrive(pad, buffer, when, now, &self.stats)
     }
 
     /// The first time, asks whether what comes on the pad comes at its own pace.
@@ -99,15 +100,11 @@ fn is_live(pad: &gst_base::AggregatorPad) -> bool {
     pad.peer_query(&mut query) && query.result().0
 }
 
-/// The running time by the segment that the pad's stream is in now. The pad's own segment
+/// When something is by the segment that the pad's stream is in now. The pad's own segment
 /// is what its queue has come to.
-fn running_time(
-    pad: &gst_base::AggregatorPad,
-    pts: Option<gst::ClockTime>,
-) -> Option<gst::ClockTime> {
+fn when(pad: &gst_base::AggregatorPad, pts: Option<gst::ClockTime>) -> Option<When> {
     let event = pad.sticky_event::<gst::event::Segment>(0)?;
-    let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
-    segment.to_running_time(pts)
+    When::of(event.segment(), pts)
 }
 
 #[glib::object_subclass]
@@ -288,7 +285,7 @@ impl AggregatorImpl for Window {
         if let gst::EventView::Gap(gap) = event.view() {
             self.introduce(pad);
             let (pts, length) = gap.get();
-            let times = (running_time(pad, Some(pts)), length);
+            let times = (when(pad, Some(pts)), length);
             let now = self.now();
             if lock(&self.gather).arrive_gap(pad, times, now, &self.stats) {
                 return Ok(gst::FlowSuccess::Ok);
