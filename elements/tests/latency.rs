@@ -101,10 +101,16 @@ fn a_window_is_as_late_as_it_is_long_and_takes_to_encode() {
 fn a_recording_at_its_own_pace_is_as_late_as_its_buffers_are_long_from_the_start() {
     init();
     let recording = workspace().join("testdata/imu.csv");
-    for (realtime, expected) in [(true, (true, 70, None)), (false, (false, 0, Some(0)))] {
+    for (realtime, rate, expected) in [
+        (true, 100u32, (true, 70, None)),
+        // A buffer holds at least one sample.
+        (true, 5, (true, 200, None)),
+        (false, 100, (false, 0, Some(0))),
+    ] {
         let element = make("msaosensorsrc");
         element.set_property("location", recording.to_str().unwrap());
         element.set_property("realtime", realtime);
+        element.set_property("rate", rate);
         element.set_property("buffer-duration", 70 * MS);
         let mut harness = Harness::with_element(&element, None, Some("src"));
         harness.use_testclock();

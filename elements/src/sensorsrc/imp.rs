@@ -16,7 +16,7 @@ use super::properties::{self, Settings};
 use super::recording::{Error, Recording};
 use super::replay::Replay;
 use crate::lock;
-use crate::sensor::{SensorFormat, check_names};
+use crate::sensor::{SensorFormat, check_names, length};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
@@ -319,7 +319,8 @@ impl BaseSrcImpl for SensorSrc {
         {
             // A buffer's own length, and as much for messages on their way.
             let lengths = if settings.subject.is_some() { 2 } else { 1 };
-            latency.set(true, settings.duration * lengths, gst::ClockTime::NONE);
+            let longest = settings.duration.max(length(1, settings.rate));
+            latency.set(true, longest * lengths, gst::ClockTime::NONE);
             return true;
         }
         BaseSrcImplExt::parent_query(self, query)
