@@ -51,6 +51,7 @@ impl Screen {
                 let line = &mut self.lines[place];
                 if caption.revision > line.revision {
                     (line.revision, line.text) = (caption.revision, text);
+                    line.since = now;
                     self.counters.shown += 1;
                     self.counters.replaced += 1;
                 }
@@ -157,5 +158,10 @@ mod tests {
         // The correction of what is gone is late, or a line of its own: it is news either way.
         screen.put(&caption(0, 2, "a brown dog"), 1, false, now + HOLD);
         assert_eq!(screen.text(HOLD, now + HOLD), "a brown dog");
+        // One that takes the place of its draft at the last moment stays as long.
+        screen.put(&caption(1, 0, "a cat"), 1, false, now + HOLD);
+        screen.put(&caption(1, 2, "a black cat"), 1, false, now + HOLD + last);
+        assert_eq!(screen.text(HOLD, now + HOLD + last + last), "a black cat");
+        assert_eq!(screen.text(HOLD, now + HOLD + last + HOLD), "");
     }
 }
