@@ -74,6 +74,28 @@ fn what_may_not_change_while_playing_says_so_and_refuses_with_a_warning() {
     }
 }
 
+#[test]
+fn each_time_may_be_the_least_and_the_greatest_of_its_range() {
+    init();
+    let server = TestServer::start();
+    for element in elements(&server) {
+        for property in element.list_properties() {
+            let Some(range) = property.downcast_ref::<gst::glib::ParamSpecUInt64>() else {
+                continue;
+            };
+            let ours = property.owner_type() == element.type_();
+            if !ours || !property.flags().contains(gst::glib::ParamFlags::WRITABLE) {
+                continue;
+            }
+            for value in [range.minimum(), range.maximum()] {
+                element.set_property(property.name(), value);
+                let kept = element.property::<u64>(property.name());
+                assert_eq!(kept, value, "{}", property.name());
+            }
+        }
+    }
+}
+
 /// Another value of the same type.
 fn other(value: &gst::glib::Value) -> gst::glib::Value {
     let type_ = value.type_();

@@ -82,6 +82,8 @@ pub(super) fn properties() -> &'static [glib::ParamSpec] {
             glib::ParamSpecUInt64::builder("hold")
                 .nick("Hold")
                 .blurb("How long a caption stays (ns), if no other takes its place")
+                // The greatest value is no time.
+                .maximum(u64::MAX - 1)
                 .default_value(default.hold.nseconds())
                 .mutable_playing()
                 .build(),
