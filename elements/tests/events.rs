@@ -196,6 +196,37 @@ fn what_is_marked_as_a_gap_is_measured_and_stays_so() {
 }
 
 #[test]
+fn the_greatest_times_do_no_harm() {
+    init();
+    let mut camera = Camera::new();
+    for (name, caps, bytes) in [
+        ("msaovideomas", VIDEO, 64 * 48),
+        ("msaoaudiomas", SOUND, 16_000),
+        ("msaosensormas", SENSORS, 50 * 28),
+        ("msaogate", VIDEO, 64 * 48),
+    ] {
+        let element = match name {
+            "msaogate" => make(name),
+            name => make_with_model(name),
+        };
+        let line = Line::new(element, "sink");
+        line.begin(caps);
+        line.segment(0, 1.0, 0);
+        // What begins at the greatest time there is, and what follows.
+        for at in [u64::MAX - 1, 0] {
+            let mut buffer = match name {
+                "msaogate" => camera.buffer(0, &[]),
+                _ => piece(0, vec![0; bytes]),
+            };
+            let inner = buffer.get_mut().unwrap();
+            inner.set_pts(gst::ClockTime::from_nseconds(at));
+            assert!(line.src.push(buffer).is_ok(), "{name}: {at}");
+        }
+        assert_eq!(line.buffers.lock().unwrap().len(), 2, "{name}");
+    }
+}
+
+#[test]
 fn caps_in_mid_stream_that_cannot_be_read_are_refused_and_named() {
     init();
     let interlaced = format!("{VIDEO},interlace-mode=interleaved");

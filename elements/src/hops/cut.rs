@@ -54,7 +54,7 @@ impl Cutter {
     /// Notes where a buffer of this length ends.
     pub fn note(&mut self, pts: Option<gst::ClockTime>, length: gst::ClockTime) {
         let start = pts.or(self.expected);
-        self.expected = start.map(|start| start + length);
+        self.expected = start.map(|start| start.saturating_add(length));
     }
 
     /// Takes values up to the end of the hop; returns what is left of them.

@@ -186,7 +186,7 @@ impl<H: Hop> State<H> {
             let ends = length(self.read - samples(rest), shape.rate);
             let long = length(shape.hop as u64, shape.rate);
             // What a converter held back ends before the buffer that brings it.
-            let end = buffer.pts().map(|pts| (pts + ends).saturating_sub(begins));
+            let end = (buffer.pts()).map(|pts| pts.saturating_add(ends).saturating_sub(begins));
             let measured = Arc::new(self.measured(output, look.flags, end));
             {
                 let mut stats = lock(stats);
