@@ -172,6 +172,10 @@ mod tests {
                 id: id(),
                 bytes: 7000,
             },
+            Feedback::Compressed {
+                from: 9000,
+                to: 4000,
+            },
             Feedback::Stored { id: id() },
             Feedback::Lost { id: id() },
             Feedback::Cloud {

@@ -384,6 +384,17 @@ fn the_table_of_signals_events_messages_and_metas_is_whole() {
         }
     }
     assert!(fields.contains("MsaoMasMeta") && names.contains("MsaoMasMeta"));
+    // All that feedback may be of.
+    let row = page
+        .lines()
+        .find(|line| line.starts_with("| `msao-feedback` |"));
+    let source = workspace().join("elements/src/feedback.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    for kind in source.split(r#"field("what", ""#).skip(1) {
+        let kind = kind.split('"').next().unwrap();
+        let told = row.unwrap().split([' ', ',', ')']).any(|word| word == kind);
+        assert!(told, "{kind} is not told of");
+    }
     let mut signals = BTreeSet::new();
     for name in ELEMENTS {
         signals.extend(own_signals(name));
