@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::seconds;
 
 /// What of a stream is let through. Values left out are the defaults of `msaogate`, but for `min_interval_s`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
     /// The gate opens when the share worth sending, 1 - MAS, reaches this; 0 to 1.
@@ -74,6 +74,26 @@ impl Gate {
         let unit = "buffers a second";
         faults.range(name("budget"), self.budget, 0.0..=1e6, unit);
     }
+
+    /// What contradicts what else is in it, if anything does: the key, and what is wrong. What is left out counts as its
+    /// default.
+    pub(super) fn contradiction(&self, table: &str) -> Option<(String, String)> {
+        let default = mas::gate::Settings::default();
+        let threshold = self.threshold.unwrap_or(default.threshold);
+        let hysteresis = self.hysteresis.unwrap_or(default.hysteresis);
+        if hysteresis > threshold {
+            let key = format!("{table}.hysteresis");
+            let reason = format!("{key} is {hysteresis}, more than {table}.threshold, {threshold}");
+            return Some((key, reason));
+        }
+        let most = default.max_gap.as_secs_f64();
+        let (least, most) = (self.min_interval_s?, self.max_gap_s.unwrap_or(most));
+        (most > 0.0 && most < least).then(|| {
+            let key = format!("{table}.max_gap_s");
+            let reason = format!("{key} is {most}, less than {table}.min_interval_s, {least}");
+            (key, reason)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +122,19 @@ mod tests {
             ("[gate]\nmax_gap_s = -1", "gate.max_gap_s is -1"),
             ("[gate]\nthin_interval_s = nan", "gate.thin_interval_s"),
             ("[gate]\nbudget = -1", "gate.budget is -1"),
+            // With what is left out.
+            (
+                "[gate]\nthreshold = 0.005",
+                "gate.hysteresis is 0.01, more than gate.threshold, 0.005",
+            ),
+            (
+                "[gate]\nmax_gap_s = 0.1",
+                "gate.max_gap_s is 0.1, less than gate.min_interval_s, 0.25",
+            ),
+            (
+                "[[audio]]\nsource = 'auto'\ngate = { hysteresis = 0.5 }",
+                "audio[0].gate.hysteresis is 0.5",
+            ),
             (
                 "[[audio]]\nsource = 'auto'\ngate = { threshold = 2 }",
                 "audio[0].gate.threshold",

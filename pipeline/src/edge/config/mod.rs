@@ -134,6 +134,7 @@ impl Config {
         self.otlp.check(&mut faults);
         self.probe.check(&mut faults);
         self.gate.check("gate", &mut faults);
+        self.check_gates(&mut faults);
         self.window.check(&mut faults);
         self.draft.check(&mut faults);
         self.offload.check(&mut faults);

@@ -2,8 +2,8 @@
 
 use broker::{Faults, Modality, limits};
 
-use super::Config;
 use super::streams::readable;
+use super::{Config, Gate};
 use crate::edge::launch::{self, Stream};
 
 impl Config {
@@ -86,6 +86,29 @@ impl Config {
             "video",
             format!("the rig has {streams} streams; it may have {most}"),
         );
+    }
+
+    /// Notes gates that would not start though each number is in its range. What is the rig's is told once.
+    pub(super) fn check_gates(&self, faults: &mut Faults) {
+        let mut told = Vec::new();
+        for (Stream { modality, index }, gate) in launch::gates(self) {
+            let own = match modality {
+                Modality::Video => &self.video[index].gate,
+                Modality::Audio => &self.audio[index].gate,
+                Modality::Sensor => &self.sensor[index].gate,
+            };
+            let table = match *own == Gate::default() {
+                true => "gate".to_owned(),
+                false => format!("{modality}[{index}].gate"),
+            };
+            let Some((key, reason)) = gate.contradiction(&table) else {
+                continue;
+            };
+            if !told.contains(&key) {
+                faults.add(&key, reason);
+                told.push(key);
+            }
+        }
     }
 
     pub(super) fn check_streams(&self, faults: &mut Faults) {

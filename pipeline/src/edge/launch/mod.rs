@@ -20,6 +20,14 @@ pub const OFFLOAD: &str = "offload";
 /// The name of the sink.
 pub const SINK: &str = "sink";
 
+/// The streams of a rig, each with its gate.
+pub fn gates(config: &Config) -> Vec<(Stream, Gate)> {
+    let branches = branches(config).into_iter();
+    branches
+        .map(|(stream, branch)| (stream, branch.gate))
+        .collect()
+}
+
 /// The line. Secrets are not in it: they are set on the sink and on sensors that come over NATS.
 pub fn line(config: &Config) -> String {
     let models = format!(
