@@ -1,8 +1,9 @@
 //! Publishing until acknowledged.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
+    self, ErrorCode,
     context::{PublishAckFuture, PublishError, PublishErrorKind},
     message::PublishMessage,
 };
@@ -25,7 +26,9 @@ pub(crate) fn pause(failures: u32) -> Duration {
 
 /// A message that no amount of trying will deliver.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("message {id} takes {bytes} bytes, more than the NATS server takes: raise its max_payload")]
+#[error(
+    "message {id} takes {bytes} bytes, more than the NATS server takes: raise its max_payload, or the stream's max_msg_size"
+)]
 pub struct Undeliverable {
     /// The message.
     pub id: String,
@@ -276,7 +279,8 @@ async fn advance(latest: &Latest, message: &Message) -> Result<(), Failure> {
     {
         match latest.advance(&id, &message.payload).await {
             Ok(()) => {}
-            Err(LatestError::Caption(error)) => {
+            // Its caption is stored all the same, and what comes behind it is not to wait.
+            Err(error @ (LatestError::Caption(_) | LatestError::NoRoom { .. })) => {
                 tracing::error!(id = message.id, "not made the latest: {error}")
             }
             Err(error) => return Err(Failure::Other(error.to_string())),
@@ -286,13 +290,22 @@ async fn advance(latest: &Latest, message: &Message) -> Result<(), Failure> {
 }
 
 fn failure(message: &Message, error: &PublishError) -> Failure {
-    match error.kind() {
-        PublishErrorKind::MaxPayloadExceeded => Failure::Undeliverable(Undeliverable {
+    let code = refusal(error).map(jetstream::Error::error_code);
+    let is_too_large = error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || code == Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
+    match is_too_large {
+        true => Failure::Undeliverable(Undeliverable {
             id: message.id.clone(),
             bytes: message.wire_len(),
         }),
-        _ => Failure::Other(error.to_string()),
+        false => Failure::Other(error.to_string()),
     }
+}
+
+/// What JetStream itself said, if that is behind `error`.
+pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
+    let own = error.downcast_ref();
+    own.or_else(|| refusal(error.source()?))
 }
 
 async fn unless_lost<T>(

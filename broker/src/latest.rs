@@ -5,13 +5,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use async_nats::jetstream::kv::{Operation, Store, UpdateErrorKind};
+use async_nats::jetstream::{
+    ErrorCode,
+    kv::{Operation, Store, UpdateError, UpdateErrorKind},
+};
 use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::{
     caption::{Caption, InvalidCaption},
     connect::Connection,
+    deliver::refusal,
     identity::{Rig, WindowId},
     message::MessageId,
     streams, subjects,
@@ -26,6 +30,16 @@ pub enum LatestError {
         /// The key.
         rig: Rig,
         /// What went wrong.
+        reason: String,
+    },
+    /// The server is well, and the bucket is full or takes no caption of this length.
+    #[error(
+        "bucket MSAO_LATEST has no room for key {rig} ({reason}): raise its bounds with `nats stream edit KV_MSAO_LATEST`, or remove rigs that are gone with `nats kv purge MSAO_LATEST <rig>`"
+    )]
+    NoRoom {
+        /// The key.
+        rig: Rig,
+        /// What the server says.
         reason: String,
     },
     /// What is stored, or is to be stored, is not a caption.
@@ -115,6 +129,8 @@ struct Written {
     revision: Option<u64>,
     /// Whether nobody else wrote it since then, as far as is known: then it need not be read first.
     alone: bool,
+    /// Whether it was told that there is no room for it.
+    full: bool,
 }
 
 impl Latest {
@@ -126,7 +142,7 @@ impl Latest {
     }
 
     /// Makes the encoded caption `payload` about `id` its rig's latest, without its plan, unless one is there that is as
-    /// new by epoch, seq and revision.
+    /// new by epoch, seq and revision. That there is no room for the rig is an error once, until there is.
     pub async fn advance(&self, id: &MessageId, payload: &Bytes) -> Result<(), LatestError> {
         let order = (id.window.clone(), id.revision);
         let entry = self.entry(&id.window.rig);
@@ -142,7 +158,13 @@ impl Latest {
             let Some((order, payload)) = lock(&entry.newest).clone() else {
                 break;
             };
-            self.write(&mut written, order, &payload).await?;
+            match self.write(&mut written, order, &payload).await {
+                Err(LatestError::NoRoom { .. }) if written.full => return Ok(()),
+                result => {
+                    written.full = matches!(result, Err(LatestError::NoRoom { .. }));
+                    result?;
+                }
+            }
         }
         Ok(())
     }
@@ -190,6 +212,12 @@ impl Latest {
                         None => return Ok(()),
                     }
                 }
+                Err(error) if has_no_room(&error) => {
+                    return Err(LatestError::NoRoom {
+                        rig: rig.clone(),
+                        reason: error.to_string(),
+                    });
+                }
                 Err(error) => return Err(fault(rig, &error)),
             }
         }
@@ -228,6 +256,15 @@ fn without_plan(payload: &Bytes) -> Result<Bytes, InvalidCaption> {
     let mut caption = Caption::decode(payload)?;
     caption.plan = None;
     Ok(caption.encode()?.into())
+}
+
+/// Whether the bucket's own bounds are in the way. A disk that is full gives the same code.
+fn has_no_room(error: &UpdateError) -> bool {
+    refusal(error).is_some_and(|refusal| match refusal.error_code() {
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => true,
+        ErrorCode::STREAM_STORE_FAILED => refusal.to_string().contains("maximum bytes exceeded"),
+        _ => false,
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use broker::{
     Caption, CloudStatus, ConnectConfig, Connection, FeatureWindow, LatencyMs, Message, Publisher,
-    PublisherConfig, StreamsConfig,
+    PublisherConfig, Rig, StreamsConfig,
     caption::{LAST, Verdict},
     captions::{self, From},
     connect::AtStart,
@@ -19,10 +19,11 @@ use broker::{
     test_server::TestServer,
 };
 use common::{
+    connect,
     hub::{config, count, free_port, open, street, street_window},
     message, stored, until, window, within,
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join_all};
 
 /// The edge's connection to its own server.
 async fn behind(server: &TestServer) -> Connection {
@@ -201,4 +202,29 @@ async fn a_box_cannot_speak_for_another_rig_or_touch_the_hubs_streams() {
         .unwrap();
     let sources = stream.cached_info().config.sources.clone();
     assert!(sources.unwrap_or_default().is_empty());
+}
+
+/// The server takes a stream's configuration as a whole: who changes it at the same time must not undo the others' change.
+#[tokio::test(flavor = "multi_thread")]
+async fn rigs_that_are_added_at_once_are_all_there() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let streams = StreamsConfig::default();
+    let rigs: Vec<Rig> = (0..16)
+        .map(|n| format!("rig-{n}").parse().unwrap())
+        .collect();
+    let count = async |stream: &str| {
+        let stream = connection.jetstream().get_stream(stream).await.unwrap();
+        let sources = stream.cached_info().config.sources.as_ref();
+        sources.map_or(0, Vec::len)
+    };
+    for (wanted, there) in [(true, 16), (false, 0)] {
+        let all = rigs
+            .iter()
+            .map(|rig| leaf::source(&connection, &streams, rig, wanted));
+        try_join_all(all).await.unwrap();
+        for stream in [streams::FEATURES, streams::CAPTIONS] {
+            assert_eq!(count(stream).await, there, "{stream}");
+        }
+    }
 }

@@ -272,6 +272,28 @@ async fn a_message_larger_than_the_server_takes_is_dropped_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_larger_than_its_stream_takes_is_dropped_and_counted() {
+    let server = TestServer::start();
+    let connection = connect(&server).await;
+    let (streams, config) = (StreamsConfig::default(), PublisherConfig::default());
+    streams::set_up(&connection, &streams).await.unwrap();
+    let jetstream = connection.jetstream();
+    let stream = jetstream.get_stream(streams::FEATURES).await.unwrap();
+    let mut bounds = stream.cached_info().config.clone();
+    bounds.max_message_size = 8192;
+    jetstream.update_stream(&bounds).await.unwrap();
+    let publisher = Publisher::start(connection.clone(), streams, config).unwrap();
+    let publisher = Arc::new(publisher);
+    let mut large = window(0);
+    large.prompt = "x".repeat(9_000);
+    publisher.publish(message(&large)).unwrap();
+    publisher.publish(message(&window(1))).unwrap();
+    flush(&publisher).await;
+    let counters = publisher.counters();
+    assert_eq!((counters.dropped, counters.acknowledged), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn streams_lost_with_the_servers_store_are_made_again() {
     let server = TestServer::start();
     let connection = connect(&server).await;

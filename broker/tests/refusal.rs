@@ -9,7 +9,8 @@ use std::{
 };
 
 use broker::{
-    Publisher, PublisherConfig, StreamsConfig, done::Done, streams, test_server::TestServer,
+    Caption, Message, Publisher, PublisherConfig, StreamsConfig, done::Done, headers::TraceParent,
+    streams, test_server::TestServer,
 };
 use common::{
     hub::{config, free_port, open},
@@ -40,7 +41,7 @@ impl io::Write for Log {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_an_error_once_and_the_message_is_kept() {
+async fn a_refusal_is_an_error_once_and_what_is_refused_is_kept() {
     let log = Log::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -56,19 +57,21 @@ async fn a_refusal_is_an_error_once_and_the_message_is_kept() {
     let rig = open(&hub, "street").await;
     let publisher = Publisher::start(rig, streams, PublisherConfig::default()).unwrap();
     publisher.publish(message(&window(0))).unwrap();
-    // By then it was sent twice, and each time the server's silence waited out.
-    until("it is tried a third time", async || {
-        publisher.counters().retried >= 2
+    let draft = Caption::draft(&window(0)).unwrap();
+    let draft = Message::caption(&draft, TraceParent::generate()).unwrap();
+    publisher.publish(draft).unwrap();
+    // By then both were sent twice, and each time the server's silence waited out.
+    until("both are tried a third time", async || {
+        publisher.counters().retried >= 4
     })
     .await;
-    let refused = log.lines(&["ERROR", "msao.v1.features.car-7"]);
-    assert_eq!(refused.len(), 1, "{refused:?}");
-    for part in ["Permissions Violation", "check the user's permissions"] {
-        assert!(
-            refused[0].to_lowercase().contains(&part.to_lowercase()),
-            "{refused:?}"
-        );
+    for subject in ["msao.v1.features.car-7", "msao.v1.captions.car-7"] {
+        let refused = log.lines(&["ERROR", subject]);
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        for part in ["permissions violation", "check the user's permissions"] {
+            assert!(refused[0].to_lowercase().contains(part), "{refused:?}");
+        }
     }
     let counters = publisher.counters();
-    assert_eq!((counters.pending, counters.dropped), (1, 0));
+    assert_eq!((counters.pending, counters.dropped), (2, 0));
 }

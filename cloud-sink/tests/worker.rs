@@ -279,6 +279,24 @@ async fn a_model_that_panics_ends_the_worker_with_an_error() {
     assert!(error.to_string().contains("fake-v1"), "{error}");
 }
 
+/// A fault of all windows: the one in hand is given back, unless it was delivered for the last time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_stops_the_worker_buries_only_what_was_delivered_for_the_last_time() {
+    for (max_deliver, buried) in [(2, 0), (1, 1)] {
+        let server = TestServer::start();
+        let connection = connect(&server).await;
+        publish(&connection, &window(0)).await;
+        let mut config = config(&server);
+        config.consumer.max_deliver = max_deliver;
+        let model = |_: &FeatureWindow| Err(Fault::Stopping("the key is refused".to_owned()));
+        let error = run_with(config, move || Ok(Fake(model)), pending())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, Error::Server(_)), "{error}");
+        assert_eq!(count(&connection, streams::DEAD).await, buried);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_at_the_start_is_named() {
     let mut server = TestServer::start();
@@ -295,6 +313,7 @@ async fn what_is_missing_at_the_start_is_named() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("not a name."), "{error}");
+    config.consumer.durable = "msao-cloud".to_owned();
     server.kill();
     let error = run(config, pending()).await.unwrap_err().to_string();
     assert!(

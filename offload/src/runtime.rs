@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use crate::bounds::Error;
+use crate::clock::Clock;
 use crate::cloud::{Answer, Cloud, SILENCE};
 use crate::edge::{Edge, Stage};
 use crate::link::Link;
@@ -73,6 +74,8 @@ struct Worker {
 /// See the [module](self).
 #[derive(Debug)]
 pub struct Runtime {
+    /// Of workers and of windows that were sent; each part has its own.
+    clock: Clock,
     link: Link,
     /// The link's numbers of messages in flight, by their ids.
     flights: HashMap<String, u64>,
@@ -95,6 +98,7 @@ impl Runtime {
     /// A setting is out of its range.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         Ok(Self {
+            clock: Clock::default(),
             link: Link::new(settings.link)?,
             flights: HashMap::new(),
             edge: Edge::new(settings.window)?,
@@ -166,11 +170,12 @@ impl Runtime {
     /// A cloud worker says how many windows wait for all workers, and how many it serves a second. The rates of those
     /// that were heard of lately add up.
     pub fn heartbeat(&mut self, now: Duration, worker: &str, queue: u32, rate: f64) {
+        let heard = self.clock.advance(now);
         self.workers
-            .retain(|other| other.name != worker && now.saturating_sub(other.heard) < SILENCE);
+            .retain(|other| other.name != worker && heard.saturating_sub(other.heard) < SILENCE);
         self.workers.push(Worker {
             name: worker.to_owned(),
-            heard: now,
+            heard,
             rate,
         });
         let rates = self.workers.iter().map(|worker| worker.rate);
@@ -268,7 +273,7 @@ impl Runtime {
             self.risk
                 .learn(asked.confidence, asked.propensity, !confirmed);
         }
-        let latency = now.saturating_sub(asked.decided);
+        let latency = self.clock.advance(now).saturating_sub(asked.decided);
         self.thresholds.answered(latency.as_secs_f64());
         true
     }
@@ -276,7 +281,7 @@ impl Runtime {
     fn asks(&mut self, now: Duration, decision: &Decision) {
         self.cloud.sent(now);
         let asked = Asked {
-            decided: now,
+            decided: self.clock.advance(now),
             confidence: decision.inputs.window.confidence,
             propensity: decision.propensity,
             draft: decision.action == Action::Verify,
@@ -386,6 +391,17 @@ mod tests {
         assert!((wait(&runtime, 2000) - 2.0).abs() < 1e-9);
         runtime.heartbeat(ms(3000), "b", 60, 10.0);
         assert!((wait(&runtime, 3000) - 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_is_forgotten_though_time_jumps_back() {
+        let mut runtime = Runtime::new(Settings::default()).unwrap();
+        runtime.heartbeat(ms(1_000_000), "a", 0, 10.0);
+        for second in 0..5 {
+            runtime.heartbeat(ms(second * 1000), "b", 60, 10.0);
+        }
+        let wait = runtime.inputs(ms(4000), window(0, 0.5)).cloud.wait;
+        assert!((wait - 6.0).abs() < 1e-9, "{wait}");
     }
 
     #[test]

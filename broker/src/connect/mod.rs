@@ -4,9 +4,10 @@ mod config;
 mod secret;
 
 use std::{
+    collections::VecDeque,
     error::Error,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 const WAITING: usize = 1024;
 /// How long after a dropped message the log says it again.
 const QUIET: Duration = Duration::from_secs(10);
+/// Faults that are remembered as told since the connection was made.
+const TOLD: usize = 64;
 /// Above any publisher's own bound on unacknowledged messages.
 const MAX_ACK_INFLIGHT: usize = 8192;
 
@@ -106,7 +109,7 @@ impl Connection {
     ///
     /// # Errors
     /// The configuration cannot be used; and with [`AtStart::Fail`], no server answers, or it
-    /// refuses the credentials. With [`AtStart::KeepTrying`] these are logged, once for each change.
+    /// refuses the credentials. With [`AtStart::KeepTrying`] these are logged, each once.
     pub async fn open(config: &ConnectConfig, at_start: AtStart) -> Result<Self, ConnectError> {
         let url: Arc<str> = redact(&config.url).into();
         let addresses = addresses(&config.url)?;
@@ -116,7 +119,7 @@ impl Connection {
             url: Arc::clone(&url),
             arrived,
             lost,
-            last_fault: Mutex::default(),
+            told: Mutex::default(),
             last_drop: Mutex::default(),
         });
         let mut options = options(config)?.event_callback(move |event| {
@@ -240,12 +243,13 @@ impl Loss {
     }
 }
 
-/// Logs what happens to the connection, the same fault once until it changes.
+/// Logs what happens to the connection, the same fault once until it is made anew.
 struct EventLog {
     url: Arc<str>,
     arrived: watch::Sender<u64>,
     lost: watch::Sender<u64>,
-    last_fault: Mutex<Option<String>>,
+    /// The faults that were logged, the oldest first.
+    told: Mutex<VecDeque<String>>,
     /// When the log last told of dropped messages.
     last_drop: Mutex<Option<Instant>>,
 }
@@ -255,10 +259,7 @@ impl EventLog {
         let url = &*self.url;
         match event {
             Event::Connected => {
-                self.last_fault
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
+                self.told().clear();
                 tracing::info!(url, "connected to NATS");
                 self.arrived.send_modify(|count| *count += 1);
             }
@@ -296,13 +297,18 @@ impl EventLog {
     }
 
     fn fault(&self, reason: &str, mend: &str) {
-        let mut last = self
-            .last_fault
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if last.as_deref() != Some(reason) {
-            tracing::error!(url = &*self.url, "NATS: {reason}: {mend}");
-            *last = Some(reason.to_owned());
+        let mut told = self.told();
+        if told.iter().any(|told| told == reason) {
+            return;
         }
+        tracing::error!(url = &*self.url, "NATS: {reason}: {mend}");
+        if told.len() == TOLD {
+            told.pop_front();
+        }
+        told.push_back(reason.to_owned());
+    }
+
+    fn told(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

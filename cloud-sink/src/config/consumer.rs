@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use broker::{Faults, consumer::ConsumerConfig, limits};
+use broker::{Faults, consumer::ConsumerConfig, identity::excerpt, limits};
 use serde::Deserialize;
 
 /// Most times to wait between tries.
@@ -50,6 +50,16 @@ impl ConsumerSection {
             name <= most,
             "consumer.durable",
             format!("consumer.durable has {name} bytes, at most {most} are allowed"),
+        );
+        // What the server takes for a consumer's name.
+        let plain = |c: char| c.is_ascii_graphic() && !".*>/\\".contains(c);
+        faults.ensure(
+            name > 0 && self.durable.chars().all(plain),
+            "consumer.durable",
+            format!(
+                "consumer.durable is '{}', no consumer's name: use A-Z, a-z, 0-9, '_' and '-'",
+                excerpt(&self.durable)
+            ),
         );
         faults.ensure(
             self.max_deliver > 0,

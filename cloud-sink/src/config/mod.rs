@@ -369,6 +369,11 @@ mod tests {
             ("chat = { max_tokens = 0 }", "chat.max_tokens is 0"),
             ("chat = { prompt = 'say' }", "{prompt}"),
             (durable.as_str(), "consumer.durable has 65 bytes"),
+            ("consumer = { durable = '' }", "consumer.durable is ''"),
+            (
+                "consumer = { durable = 'gpu.a' }",
+                "consumer.durable is 'gpu.a'",
+            ),
         ] {
             let config: Config = toml::from_str(&format!("model = 'm'\n{text}")).unwrap();
             let error = config.check().unwrap_err().to_string();
