@@ -195,7 +195,8 @@ pub fn share(total: usize, wants: &[Want]) -> Vec<usize> {
         let part = |i: usize| pool * weights[i] / sum;
         let before = left;
         for i in &open {
-            let whole = (part(*i) as usize).min(wants[*i].available - given[*i]);
+            let open = wants[*i].available - given[*i];
+            let whole = (part(*i) as usize).min(open).min(left);
             given[*i] += whole;
             left -= whole;
         }
@@ -316,5 +317,13 @@ mod tests {
         assert_eq!(split(10, &[want(7, 1.0), want(32, 0.0)]), [7, 3]);
         assert_eq!(split(3, &[want(7, f32::NAN), want(0, 1.0)]), [3, 0]);
         assert_eq!(split(3, &[]), [] as [usize; 0]);
+        // Parts so large are not exact, and what they come to must not be more than there is.
+        let all = usize::MAX;
+        let huge = split(all, &[want(all, 1.0), want(all, 1.0)]);
+        assert_eq!(
+            huge.iter().map(|part| *part as u128).sum::<u128>(),
+            all as u128
+        );
+        assert_eq!(split(all, &[want(49, 1.0), want(32, 0.5)]), [49, 32]);
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::config::{files, read_tokenizer};
+use crate::config::{files, tokenizer};
 use crate::decoder::{Decoder, Reading};
 use crate::generate::{Decoded, LanguageModel, Rules, greedy, greedy_unless};
 use crate::modal::{self, Modal};
@@ -400,8 +400,7 @@ impl fmt::Debug for CaptionModel {
 
 fn load_tokenizer(folder: &Path, config: &Config) -> Result<Tokenizer> {
     let path = folder.join(files::TOKENIZER);
-    let mut tokenizer = Tokenizer::from_bytes(read_tokenizer(&path)?)
-        .map_err(|error| Error::broken(&path, format!("is not a tokenizer: {error}")))?;
+    let mut tokenizer = tokenizer(&path)?;
     let size = tokenizer.get_vocab_size(true);
     if size > config.vocab_size {
         let problem = format!(

@@ -180,12 +180,15 @@ pub fn difference(model: &mut impl LanguageModel, tokens: &[u32]) -> Result<f32>
     Ok(largest)
 }
 
-/// The largest difference between two rows of logits.
+/// The largest difference between two rows of logits; infinite if one of them holds NaN.
 pub(crate) fn apart(a: ArrayView1<'_, f32>, b: ArrayView1<'_, f32>) -> f32 {
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| (a - b).abs())
-        .fold(0.0, f32::max)
+    let apart = |(a, b): (&f32, &f32)| match (a - b).abs() {
+        // Both may be at -∞.
+        _ if a == b => 0.0,
+        apart if apart.is_nan() => f32::INFINITY,
+        apart => apart,
+    };
+    a.iter().zip(b).map(apart).fold(0.0, f32::max)
 }
 
 /// The model decodes alone, and the draft is compared with that.

@@ -107,6 +107,17 @@ fn row(best: usize, token: usize, factor: f32) -> Vec<f32> {
     row
 }
 
+#[test]
+fn what_is_no_number_is_as_far_apart_as_can_be() {
+    let row = |row: [f32; 3]| Array1::from_iter(row);
+    let (own, suppressed) = (row([1.0, 2.0, 0.5]), row([1.0, f32::NEG_INFINITY, 0.5]));
+    assert_eq!(apart(suppressed.view(), suppressed.view()), 0.0);
+    for other in [suppressed, row([1.0, f32::NAN, 0.5])] {
+        assert_eq!(apart(own.view(), other.view()), f32::INFINITY);
+        assert_eq!(apart(other.view(), own.view()), f32::INFINITY);
+    }
+}
+
 fn drafts() -> impl Strategy<Value = Vec<u32>> {
     let word = (0..VOCABULARY as u32).prop_filter("the end is not part of a draft", |&t| t != END);
     prop::collection::vec(word, 0..=6)

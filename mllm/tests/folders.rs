@@ -283,6 +283,35 @@ fn json_that_is_not_as_expected_is_named() {
 }
 
 #[test]
+fn a_prompt_is_read_whole_whatever_the_tokenizer_was_last_set_to() {
+    let folder = copy("msao-edge");
+    let length = |folder: &Path| {
+        let model = CaptionModel::load(folder, Provider::Cpu).unwrap();
+        model.prompt_length("how many people are there ?").unwrap()
+    };
+    let whole = length(folder.path());
+    for (key, value) in [
+        (
+            "truncation",
+            json!({ "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0 }),
+        ),
+        (
+            "padding",
+            json!({
+                "strategy": { "Fixed": 64 }, "direction": "Right", "pad_to_multiple_of": null,
+                "pad_id": 0, "pad_type_id": 0, "pad_token": "<pad>"
+            }),
+        ),
+    ] {
+        edit(folder.path(), files::TOKENIZER, |tokenizer| {
+            tokenizer["truncation"] = Value::Null;
+            tokenizer[key] = value;
+        });
+        assert_eq!(length(folder.path()), whole, "{key}");
+    }
+}
+
+#[test]
 fn a_provider_that_is_not_there_is_an_error_by_name() {
     let folder = common::model("msao-edge");
     for (provider, library) in [

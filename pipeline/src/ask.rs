@@ -85,6 +85,7 @@ async fn converse(arguments: &Arguments) -> Result<()> {
 
 fn line(name: &str, style: Style, text: &str, confidence: f32) -> String {
     let dim = Style::new().dimmed();
+    let text = output::plain(text);
     format!("{style}{name:<11}{style:#}  {text}  {dim}confidence {confidence:.2}{dim:#}")
 }
 

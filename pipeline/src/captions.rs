@@ -6,6 +6,8 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use broker::{Caption, CaptionStatus, WindowId};
 
+use crate::output::plain;
+
 /// Drafts that may wait for an answer; at this many all are forgotten, so that memory stays bounded.
 const REMEMBERED: usize = 1024;
 
@@ -34,9 +36,10 @@ impl Printer {
             CaptionStatus::Retracted => ("retracted", AnsiColor::Red.on_default()),
         };
         let draft = self.drafts.remove(&caption.id);
+        let said = plain(&caption.text);
         let text = match (&draft, caption.status) {
-            (Some(draft), CaptionStatus::Corrected) => changed(&draft.text, &caption.text),
-            _ => caption.text.clone(),
+            (Some(draft), CaptionStatus::Corrected) => changed(&draft.text, &said),
+            _ => said.clone(),
         };
         let dim = Style::new().dimmed();
         let mut line = format!("{at:7.1} s  {style}{name:<9}{style:#}  {text}");
@@ -65,7 +68,7 @@ impl Printer {
             if self.drafts.len() == REMEMBERED {
                 self.drafts.clear();
             }
-            let (text, tokens) = (caption.text.clone(), caption.tokens);
+            let (text, tokens) = (said, caption.tokens);
             self.drafts
                 .insert(caption.id.clone(), Draft { text, tokens });
         }
@@ -104,8 +107,39 @@ fn changed(draft: &str, text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn plain(text: &str) -> String {
+    fn unstyled(text: &str) -> String {
         anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_not_printed() {
+        let caption = |status: &str, revision: u32, text: &str| {
+            let json = serde_json::json!({
+                "schema": "caption/1.1", "id": "car/01M8PXAGB3FH422T1MA4PMRR6B/1", "revision": revision,
+                "status": status, "text": text, "tokens": 3, "confidence": 0.5, "start": "2026-11-30T18:00:00Z",
+                "end": "2026-11-30T18:00:01Z", "start_running_ns": 0, "end_running_ns": 1,
+                "time": "2026-11-30T18:00:01Z", "mas": [], "model": "m", "latency_ms": { "edge": 1.0 }
+            });
+            Caption::decode(json.to_string().as_bytes()).unwrap()
+        };
+        let mut printer = Printer::default();
+        for caption in [
+            caption("draft", 0, "a dog\u{1b}[2J\nruns"),
+            caption("corrected", 1, "a dog\u{1b}]0;title\u{7}\rsleeps"),
+        ] {
+            let line = printer.line(&caption);
+            let acts = |end: &str| line.contains(end);
+            assert!(
+                !["\u{1b}[2J", "\u{1b}]", "\u{7}", "\n", "\r"]
+                    .into_iter()
+                    .any(acts),
+                "{line:?}"
+            );
+            assert!(
+                line.contains("dog") && line.contains('\u{fffd}'),
+                "{line:?}"
+            );
+        }
     }
 
     #[test]
@@ -120,7 +154,7 @@ mod tests {
             ("a", ""),
             ("a a", "a a a"),
         ] {
-            assert_eq!(plain(&changed(draft, text)), text);
+            assert_eq!(unstyled(&changed(draft, text)), text);
         }
     }
 }

@@ -8,6 +8,7 @@ use broker::{Caption, Connection, FeatureWindow, Rig};
 use clap::{Args, Subcommand};
 use time::format_description::well_known::Rfc3339;
 
+use crate::output::plain;
 use crate::{nats::Nats, output, runtime};
 
 /// How much is shown of a payload that is neither a window nor a caption.
@@ -134,13 +135,6 @@ fn rig(letter: &Letter) -> &str {
 fn time(letter: &Letter) -> String {
     let time = letter.time.truncate_to_second();
     time.format(&Rfc3339).unwrap_or_default()
-}
-
-/// `text` of others without what a terminal would act on.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 /// All headers, then what the payload holds. Formatting into a String cannot fail.

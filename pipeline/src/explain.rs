@@ -111,7 +111,9 @@ fn explain(id: &WindowId, found: &[Stored]) -> Result<String> {
                 let _ = writeln!(
                     text,
                     "{status}, revision {}, stored {}: {}",
-                    caption.revision, stored.time, caption.text
+                    caption.revision,
+                    stored.time,
+                    output::plain(&caption.text)
                 );
                 if caption.is_final && caption.plan.is_none() {
                     let _ = writeln!(

@@ -35,6 +35,7 @@ mod trace;
 mod vtt;
 mod watch;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 #[doc(hidden)]
@@ -145,7 +146,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_has_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            anstream::eprintln!("msao: {error:#}");
+            // Standard error may be closed, too.
+            let _ = writeln!(anstream::stderr().lock(), "msao: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -11,6 +11,13 @@ pub fn line(text: impl Display) -> io::Result<()> {
     writeln!(anstream::stdout().lock(), "{text}")
 }
 
+/// `text` of others without what a terminal would act on.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Whether `error` is only that the reader of standard output has gone.
 pub fn reader_has_gone(error: &anyhow::Error) -> bool {
     error

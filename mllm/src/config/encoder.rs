@@ -149,34 +149,17 @@ mod tests {
             id: "e".into(),
             sha256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad".into(),
         };
-        id.check(
-            folder.path(),
-            "vision_encoder",
-            &[files::PROBE, files::TRUNK],
-        )
-        .unwrap();
+        let names = [files::PROBE, files::TRUNK];
+        let check = |id: &EncoderId| id.check(folder.path(), "vision_encoder", &names);
+        check(&id).unwrap();
         id.sha256 = "00".into();
-        let error = id
-            .check(
-                folder.path(),
-                "vision_encoder",
-                &[files::PROBE, files::TRUNK],
-            )
-            .unwrap_err()
-            .to_string();
+        let error = check(&id).unwrap_err().to_string();
         assert!(
             error.contains("ba7816bf") && error.contains("config.json"),
             "{error}"
         );
         fs::remove_file(folder.path().join(files::TRUNK)).unwrap();
-        let error = id
-            .check(
-                folder.path(),
-                "vision_encoder",
-                &[files::PROBE, files::TRUNK],
-            )
-            .unwrap_err()
-            .to_string();
+        let error = check(&id).unwrap_err().to_string();
         assert!(error.contains(files::TRUNK), "{error}");
     }
 }

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::Result;
 pub use encoder::{EncoderId, HopEncoder};
-pub(crate) use json::{MOST_JSON, excerpt, parse_json, read, read_tokenizer};
+use json::parse_checked;
+pub(crate) use json::{MOST_JSON, excerpt, parse_json, read, tokenizer};
 pub use preprocessor::{PreprocessorConfig, Size};
 
 /// Longest name, in bytes, as on the wire.
@@ -107,7 +108,7 @@ impl Config {
     /// Reads and checks `config.json` in `folder`.
     ///
     /// # Errors
-    /// [`Error::File`] if it is missing, is not JSON, lacks a key, or its values contradict each other.
+    /// [`Error::File`](crate::Error::File) if it is missing, is not JSON, lacks a key, or its values contradict each other.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(files::CONFIG);
         Self::parse(&path, &read(&path, MOST_JSON)?)
@@ -116,11 +117,7 @@ impl Config {
     /// Checks the bytes of such a file; `path` is what errors call it.
     #[doc(hidden)]
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let config: Self = parse_json(path, bytes)?;
-        match config.problem() {
-            Some(problem) => Err(Error::broken(path, problem)),
-            None => Ok(config),
-        }
+        parse_checked(path, bytes, Self::problem)
     }
 
     fn problem(&self) -> Option<String> {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_JSON, files, parse_json, read};
-use crate::{Error, Result};
+use super::{MOST_JSON, files, parse_checked, read};
+use crate::Result;
 
 /// `preprocessor_config.json` of a model folder, in Hugging Face's terms.
 ///
@@ -44,7 +44,7 @@ impl PreprocessorConfig {
     /// Reads and checks `preprocessor_config.json` in `folder`.
     ///
     /// # Errors
-    /// [`Error::File`] if it is missing, is not JSON, lacks a key, or asks for what this crate does not do.
+    /// [`Error::File`](crate::Error::File) if it is missing, is not JSON, lacks a key, or asks for what this crate does not do.
     pub fn load(folder: &Path) -> Result<Self> {
         let path = folder.join(files::PREPROCESSOR);
         Self::parse(&path, &read(&path, MOST_JSON)?)
@@ -53,11 +53,7 @@ impl PreprocessorConfig {
     /// Checks the bytes of such a file; `path` is what errors call it.
     #[doc(hidden)]
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let config: Self = parse_json(path, bytes)?;
-        match config.problem() {
-            Some(problem) => Err(Error::broken(path, problem)),
-            None => Ok(config),
-        }
+        parse_checked(path, bytes, Self::problem)
     }
 
     fn problem(&self) -> Option<&'static str> {

@@ -62,7 +62,7 @@ impl ChatModel {
         let networks = Networks::load(folder, variants, places, &pixels, options)?;
         reader.check(folder, networks.vocabulary)?;
         // Any other arithmetic rounds too much for a pass to settle what is near.
-        let whole = variants.decoder == Variant::Fp32;
+        let whole = variants.decoder == Variant::Fp32 && networks.decodes_in_f32();
         let mut loaded = Self {
             reader,
             networks,
@@ -107,8 +107,8 @@ impl ChatModel {
         let mut readings = Readings::new(&mut self.networks, vec![long, short]);
         let (_, together) = readings.start(&[&[], &[]])?;
         let apart = verify::apart(alone.row(0), together[1].row(0));
-        let range = alone.iter().copied().fold(f32::MIN, f32::max)
-            - alone.iter().copied().fold(f32::MAX, f32::min);
+        let finite = || alone.iter().copied().filter(|logit| logit.is_finite());
+        let range = finite().fold(f32::MIN, f32::max) - finite().fold(f32::MAX, f32::min);
         tracing::debug!(apart, range, "a sequence alone and beside a longer one");
         Ok(apart <= SAME * range)
     }

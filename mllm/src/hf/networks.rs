@@ -167,6 +167,14 @@ impl Networks {
         self.decoder.provider()
     }
 
+    /// Whether what the decoder takes and gives is f32: a file's name may say otherwise.
+    pub(crate) fn decodes_in_f32(&self) -> bool {
+        let float32 = TensorElementType::Float32;
+        let is =
+            |name: &str| (self.decoder.declared(name)).is_some_and(|(dtype, _)| dtype == float32);
+        self.cache_type == float32 && is(EMBEDS) && is(LOGITS)
+    }
+
     pub(crate) fn decoder_path(&self) -> PathBuf {
         self.decoder.path().to_path_buf()
     }

@@ -11,7 +11,7 @@ use super::picture::{Layout, Seen, rgb};
 use super::qwen2_vl::Patcher;
 use super::smolvlm::Tiler;
 use super::template::Template;
-use crate::config::{files, read_tokenizer};
+use crate::config::{files, tokenizer};
 use crate::{Error, Frame, Result};
 
 /// Longest question, in bytes.
@@ -61,10 +61,7 @@ impl Reader {
         };
         let template = Template::load(folder)?;
         let path = folder.join(files::TOKENIZER);
-        let mut tokenizer = Tokenizer::from_bytes(read_tokenizer(&path)?)
-            .map_err(|error| Error::broken(&path, format!("is not a tokenizer: {error}")))?;
-        let unpadded = tokenizer.with_padding(None).with_truncation(None);
-        unpadded.map_err(|error| Error::broken(&path, error.to_string()))?;
+        let tokenizer = tokenizer(&path)?;
         let added = tokenizer.get_added_tokens_decoder().into_values();
         let special = added.filter(|token| token.special);
         let special = special.map(|token| token.content).collect();

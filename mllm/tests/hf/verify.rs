@@ -1,11 +1,12 @@
 //! Drafts of answers, verified in one pass.
 
 use mllm::hf::{ChatModel, Turn, Variant};
-use mllm::{Agreement, Caption, Frame};
+use mllm::{Agreement, Caption, Frame, Provider};
 
 use tokenizers::Tokenizer;
 
-use crate::golden::{LONGEST, MODELS, folder, frames, load, pictures};
+use crate::common;
+use crate::golden::{LONGEST, MODELS, copy, folder, frames, load, pictures};
 
 const QUESTION: &str = "what is on the road?";
 
@@ -54,6 +55,28 @@ fn what_agrees_stands_and_the_rest_is_written_anew() {
         assert_eq!((stands.accepted, stands.whole), (LONGEST, true));
         assert_eq!(stands.caption.token_ids, draft);
         assert_eq!(model.near_ties(), 0);
+    }
+}
+
+#[test]
+fn a_decoder_in_f16_is_not_relied_on_whatever_its_file_is_called() {
+    for name in MODELS {
+        let folder = copy(name);
+        let file = |end: &str| {
+            folder
+                .path()
+                .join(format!("onnx/decoder_model_merged{end}.onnx"))
+        };
+        std::fs::copy(file("_fp16"), file("")).unwrap();
+        mllm::runtime::init(Some(&common::library())).unwrap();
+        let mut model = ChatModel::load(folder.path(), Variant::Fp32, Provider::Cpu).unwrap();
+        let shown = pictures(&["wide".into()]);
+        let images = frames(&shown);
+        let own = answer(&mut model, &images);
+        let exact = Agreement::Exact;
+        let verified = (model.verify(&images, QUESTION, &own.token_ids, LONGEST, exact)).unwrap();
+        assert_eq!(verified.caption.token_ids, own.token_ids, "{name}");
+        assert_eq!(model.near_ties(), 1, "{name}: it answers by itself");
     }
 }
 

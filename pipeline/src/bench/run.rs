@@ -125,15 +125,14 @@ pub async fn run(method: Method, setting: &Setting<'_>) -> Result<Run> {
 }
 
 fn worker(method: Method, setting: &Setting<'_>, url: &str) -> Result<Table> {
-    let absolute = |path: &Path| std::path::absolute(path);
     let mut worker = json!({
-        "model": absolute(setting.cloud_model)?,
+        "model": configs::absolute(setting.cloud_model)?,
         "provider": "cpu",
         "worker": "bench",
         "nats": { "url": url },
     });
     if method.payload == Payload::Keyframe {
-        worker["encoders"] = json!(absolute(setting.edge_model)?);
+        worker["encoders"] = configs::absolute(setting.edge_model)?.into();
     }
     Ok(Table::try_from(worker)?)
 }

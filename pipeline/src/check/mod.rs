@@ -5,8 +5,9 @@ mod read;
 mod read_tests;
 mod words;
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::{Result, bail};
@@ -67,7 +68,7 @@ struct Fault {
 
 #[derive(Debug, Serialize)]
 struct Report<'a> {
-    file: &'a Path,
+    file: Cow<'a, str>,
     kind: Kind,
     ok: bool,
     faults: Vec<Fault>,
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let (kind, faults) = check(&text, arguments.kind);
     let count = faults.len();
     if arguments.json {
-        let (file, ok) = (path.as_path(), faults.is_empty());
+        let (file, ok) = (path.to_string_lossy(), faults.is_empty());
         let report = Report {
             file,
             kind,

@@ -63,7 +63,7 @@ fn four(arguments: &Arguments, url: &str) -> Result<Table> {
     let mut rig: Table = config::load(Path::new(FOUR))?;
     let model = absolute(&arguments.edge_model)?;
     rig.insert("preview".into(), Value::Table(Table::new()));
-    rig.insert("model".into(), model.to_string_lossy().into_owned().into());
+    rig.insert("model".into(), model.into());
     rig.insert(
         "nats".into(),
         Table::try_from(json!({ "url": url }))?.into(),
@@ -115,6 +115,15 @@ pub fn write(folder: &Path, name: &str, table: &Table) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} has no absolute path", path.display()))
+/// As a configuration names it.
+pub(crate) fn absolute(path: &Path) -> Result<String> {
+    let whole = std::path::absolute(path);
+    let whole = whole.with_context(|| format!("{} has no absolute path", path.display()))?;
+    let text = whole.to_str().with_context(|| {
+        format!(
+            "{} is not UTF-8, which a configuration is: rename it",
+            whole.display()
+        )
+    })?;
+    Ok(text.to_owned())
 }

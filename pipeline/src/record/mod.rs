@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let out = &arguments.out;
     Ok(output::line(if arguments.json {
         serde_json::json!({
-            "out": out,
+            "out": out.to_string_lossy(),
             "files": files,
             "windows": windows,
             "captions": captions,

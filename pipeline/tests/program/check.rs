@@ -1,5 +1,7 @@
 //! `msao check`: all that is wrong, with its place, and exit codes that a script can go by.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -220,4 +222,33 @@ fn what_check_passes_the_edge_takes() {
         err.contains("gate.threshold is 2") && err.contains("gate.hysteresis is 3"),
         "{err}"
     );
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_and_a_reader_that_has_gone_are_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = |name: &[u8]| folder.path().join(OsStr::from_bytes(name));
+    let file = odd(b"\xff.toml");
+    std::fs::write(&file, "rig = 'car.7'").unwrap();
+    let mut command = msao(folder.path());
+    let output = command.args(["check", "--json", "--config"]).arg(&file);
+    let output = output.output().unwrap();
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(report["file"], file.to_string_lossy().as_ref());
+
+    let mut command = msao(folder.path());
+    let output = command.args(["demo", "--video"]).arg(odd(b"\xff.mp4"));
+    let output = output.output().unwrap();
+    let (_, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("rename it"), "{err}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = msao(folder.path());
+    command.args(["check", "--config", "nowhere.toml"]);
+    let status = command.stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
 }

@@ -49,6 +49,14 @@ fn serve(content: Vec<u8>, cut: usize, asked: Asked) -> String {
                     .unwrap();
                 continue;
             }
+            let length = content.len();
+            if range.is_some_and(|from| from >= length) {
+                let head = format!(
+                    "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{length}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                continue;
+            }
             let rest = &content[range.unwrap_or(0)..];
             let status = if range.is_some() {
                 "206 Partial Content"
@@ -210,16 +218,41 @@ fn what_cannot_be_fetched_is_named_with_the_mend_and_leaves_nothing_wrong_behind
     for (path, bytes, words) in [
         ("other", 1000, ["has the SHA-256", "thrown away"]),
         ("longer", 999, ["has 1000 bytes, not 999", "thrown away"]),
+        ("shorter", 1001, ["has 1000 bytes, not 1001", "thrown away"]),
         ("none", 1000, ["404", "copy the file to"]),
         ("gone", 1000, ["http://127.0.0.1:1/gone", "online"]),
     ] {
         let error = pull(path, bytes);
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
+    // What came of another file before is gone, too: else each pull would go on from there.
+    let part = folder.path().join("here/tiny/a.part");
+    std::fs::write(part, [2; 1500]).unwrap();
+    let error = pull("shorter", 2000);
+    assert!(error.contains("has 1000 bytes, not 2000"), "{error}");
     let unknown = models(folder.path(), &["pull", "huge"]);
     assert!(
         texts(&unknown)
             .1
             .contains("there is no model 'huge': there are tiny")
     );
+}
+
+#[test]
+fn a_full_disk_is_said_to_be_one_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Asked::default();
+    let url = format!("{}/a", serve(vec![1; 1000], 1000, Arc::clone(&asked)));
+    manifest(folder.path(), &[("a", &url, 1000, &hex(&[1; 1000]))]);
+    let here = folder.path().join("here/tiny");
+    std::fs::create_dir_all(&here).unwrap();
+    std::os::unix::fs::symlink("/dev/full", here.join("a.part")).unwrap();
+    let output = models(folder.path(), &["pull"]);
+    let (_, error) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("a.part: No space left") && !error.contains("connection"),
+        "{error}"
+    );
+    assert_eq!(asked.lock().unwrap().len(), 1);
 }
