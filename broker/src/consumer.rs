@@ -20,6 +20,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use time::OffsetDateTime;
 
 use crate::{
+    answers::Answers,
     connect::{Connection, Loss},
     dead,
     deliver::Deliverer,
@@ -94,6 +95,7 @@ pub enum Outcome {
 /// A durable pull consumer on `MSAO_FEATURES`.
 pub struct Consumer {
     deliverer: Arc<Deliverer>,
+    answers: Option<Arc<Answers>>,
     streams: StreamsConfig,
     config: ConsumerConfig,
     pull: Pull,
@@ -117,11 +119,21 @@ impl Consumer {
         pull.use_consumer(consumer).await;
         Ok(Self {
             deliverer,
+            answers: None,
             streams: *streams,
             config,
             pull,
             dead: Arc::default(),
         })
+    }
+
+    /// Moves to the dead letters only messages whose windows have no other answer.
+    #[must_use]
+    pub fn answering(self, answers: Arc<Answers>) -> Self {
+        Self {
+            answers: Some(answers),
+            ..self
+        }
     }
 
     /// Counts messages that went to the dead letters.
@@ -132,31 +144,15 @@ impl Consumer {
     /// Handles messages, at most [`at_once`](ConsumerConfig::at_once) at a time, until `shutdown` completes; those in hand
     /// are finished first, within the configured grace. While `handle` runs, the server is told that work goes on.
     /// A message that is not finished, or whose acknowledgement is lost, is delivered again.
-    pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, handle: H)
+    pub async fn run<H, F>(&mut self, shutdown: impl Future<Output = ()>, mut handle: H)
     where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
     {
-        self.run_asking(shutdown, handle, |_| std::future::ready(false))
-            .await;
-    }
-
-    /// As [`run`](Self::run). Before a message goes to the dead letters because it was delivered too often, without another
-    /// try, `is_handled` is asked: whoever had it may have died, or been cut off, between its work and the acknowledgement.
-    pub async fn run_asking<H, F, K, G>(
-        &mut self,
-        shutdown: impl Future<Output = ()>,
-        mut handle: H,
-        mut is_handled: K,
-    ) where
-        H: FnMut(Delivery) -> F,
-        F: Future<Output = Outcome>,
-        K: FnMut(Delivery) -> G,
-        G: Future<Output = bool>,
-    {
         let at_once = self.config.at_once.max(1);
         let Self {
             deliverer,
+            answers,
             streams,
             config,
             pull,
@@ -164,6 +160,7 @@ impl Consumer {
         } = self;
         let desk = Desk {
             deliverer,
+            answers: answers.as_deref(),
             streams,
             config,
             dead,
@@ -184,7 +181,7 @@ impl Consumer {
                         tracing::error!(subject = %message.subject, "not a JetStream delivery: passed over");
                         continue;
                     };
-                    in_hand.push(desk.process(message, delivery, loss, &mut handle, &mut is_handled));
+                    in_hand.push(desk.process(message, delivery, loss, &mut handle));
                 }
             }
         }
@@ -219,6 +216,7 @@ impl Consumer {
 #[derive(Clone, Copy)]
 struct Desk<'a> {
     deliverer: &'a Deliverer,
+    answers: Option<&'a Answers>,
     streams: &'a StreamsConfig,
     config: &'a ConsumerConfig,
     dead: &'a AtomicU64,
@@ -250,39 +248,29 @@ impl<'a> Desk<'a> {
     }
 
     /// Handles a message and settles it.
-    fn process<H, F, K, G>(
+    fn process<H, F>(
         self,
         message: jetstream::Message,
         delivery: Delivery,
         loss: Loss,
         handle: &mut H,
-        is_handled: &mut K,
-    ) -> impl Future<Output = ()> + use<'a, H, F, K, G>
+    ) -> impl Future<Output = ()> + use<'a, H, F>
     where
         H: FnMut(Delivery) -> F,
         F: Future<Output = Outcome>,
-        K: FnMut(Delivery) -> G,
-        G: Future<Output = bool>,
     {
         let max = u64::from(self.config.max_deliver);
         let (delivered, sequence) = (delivery.delivered, delivery.stream_sequence);
         // On the heap at once: what handles a message is large, and would be moved about with it.
-        let handled = if delivered <= max {
-            Ok(Box::pin(handle(delivery)))
-        } else {
-            Err(Box::pin(is_handled(delivery)))
-        };
+        let handled = (delivered <= max).then(|| Box::pin(handle(delivery)));
         async move {
             let work = async {
                 let outcome = match handled {
-                    Ok(handled) => handled.await,
-                    Err(is_handled) => match is_handled.await {
-                        true => Outcome::Done,
-                        // Only workers that died or were cut off leave a message without a verdict that often.
-                        false => Outcome::Dead(format!(
-                            "no verdict after {max} deliveries: workers died of it or were cut off"
-                        )),
-                    },
+                    Some(handled) => handled.await,
+                    // Only workers that died or were cut off leave a message without a verdict that often.
+                    None => Outcome::Dead(format!(
+                        "no verdict after {max} deliveries: workers died of it or were cut off"
+                    )),
                 };
                 let (ack, reason) = match outcome {
                     Outcome::Done => return AckKind::Ack,
@@ -338,6 +326,20 @@ impl<'a> Desk<'a> {
     }
 
     async fn bury(&self, delivery: &Delivery, reason: &str) {
+        let Some(answers) = self.answers else {
+            self.send_letter(delivery, reason).await;
+            return;
+        };
+        // Otherwise its window has an answer.
+        if let Some(burial) = answers.bury(delivery, reason).await
+            && self.send_letter(delivery, &burial.reason).await
+        {
+            answers.buried(burial).await;
+        }
+    }
+
+    /// Whether the dead letter is stored.
+    async fn send_letter(&self, delivery: &Delivery, reason: &str) -> bool {
         let max_bytes = self.deliverer.connection().client().max_payload();
         let letter = dead::letter(delivery, reason, max_bytes);
         let (subject, sequence) = (&delivery.subject, delivery.stream_sequence);
@@ -345,12 +347,16 @@ impl<'a> Desk<'a> {
             Ok(()) => {
                 tracing::error!(subject, sequence, "moved to {}: {reason}", letter.subject());
                 self.dead.fetch_add(1, Ordering::Relaxed);
+                true
             }
-            Err(error) => tracing::error!(
-                subject,
-                sequence,
-                "given up ({reason}), and not moved: {error}"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    subject,
+                    sequence,
+                    "given up ({reason}), and not moved: {error}"
+                );
+                false
+            }
         }
     }
 }

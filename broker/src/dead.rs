@@ -3,6 +3,7 @@
 use async_nats::HeaderMap;
 
 use crate::{
+    answers,
     consumer::Delivery,
     features::compression,
     headers::{self, TraceParent},
@@ -13,16 +14,13 @@ use crate::{
 /// The dead letter for `delivery`: the message's payload, cut if it does not fit into `max_bytes`
 /// with headers, under headers that say what it was and why it is here.
 pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Message {
-    let original = delivery
-        .headers
-        .get(headers::MESSAGE_ID)
-        .map(|id| id.as_str().parse::<MessageId>());
     let origin = format!("{}/{}", delivery.stream, delivery.stream_sequence);
-    let (id, mut letter) = match original {
-        Some(Ok(original)) => {
+    let (id, mut letter) = match answers::about(delivery) {
+        Some((window, revision)) => {
             let id = MessageId {
+                window,
                 kind: Kind::Dead,
-                ..original
+                revision,
             };
             let trace = TraceParent::of(&delivery.headers)
                 .map_or_else(TraceParent::generate, TraceParent::child);
@@ -36,7 +34,7 @@ pub(crate) fn letter(delivery: &Delivery, reason: &str, max_bytes: usize) -> Mes
                 ),
             )
         }
-        _ => {
+        None => {
             // The time tells apart messages of a stream that was made anew.
             let id = format!(
                 "{origin}/{}/dead/0",

@@ -1,23 +1,29 @@
-//! Which windows have their last caption, as the broker knows it: what a worker forgets when it ends, and what it never
-//! knew of the others.
+//! What was decided about each window, as the broker knows it: what a worker forgets when it ends, and what it never knew
+//! of the others.
 //!
-//! A record in the key-value bucket `MSAO_DONE` under `<rig>.<epoch>.<seq>` follows the caption. Only a worker that dies
-//! between the two leaves a caption without one, and then its message is delivered again: for such a message the captions
-//! themselves are searched.
+//! A record in the key-value bucket `MSAO_DONE` under `<rig>.<epoch>.<seq>`. It is made before the caption or the dead
+//! letter, by whoever comes first, and says once that is stored. See [`crate::answers`] for what it is good for.
 
 use std::{
     sync::{self, PoisonError},
     time::Duration,
 };
 
-use async_nats::jetstream::{consumer::DeliverPolicy, kv::Store};
+use async_nats::jetstream::{
+    consumer::DeliverPolicy,
+    kv::{Store, UpdateErrorKind},
+};
+use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, oneshot};
 
 use crate::{
+    caption::Caption,
     connect::Connection,
+    deliver::pause,
+    headers,
     identity::WindowId,
-    last_values::{self, last_values},
+    last_values::{self, Last, last_values},
     message::{Kind, MessageId},
     scan,
     streams::{self, SetUpError, StreamsConfig},
@@ -27,7 +33,37 @@ use crate::{
 /// How far the server's clock may have been set back between a message and its caption.
 const CLOCK: Duration = Duration::from_secs(60);
 
-/// The records of windows that have their last caption.
+/// What is recorded of a window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// This is to be its caption, and may not be stored yet. Written as the caption is.
+    Captioning(Box<Caption>),
+    /// The caption of this revision is stored. Written `2`.
+    Captioned(u32),
+    /// Its message is to have a dead letter, which may not be stored yet. Written `burying/<replays> <reason>`.
+    Burying {
+        /// How often the message was replayed.
+        replays: u32,
+        /// For the dead letter.
+        reason: String,
+    },
+    /// The dead letter of its message is stored. Written `buried/<replays>`.
+    Buried {
+        /// How often the message was replayed.
+        replays: u32,
+    },
+}
+
+/// What [`Done::decide`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// What was wanted is recorded, under this revision of the bucket.
+    Made(u64),
+    /// Something else was recorded before, under this revision of the bucket.
+    Found(Record, u64),
+}
+
+/// The records of windows.
 #[derive(Debug)]
 pub struct Done {
     connection: Connection,
@@ -39,11 +75,11 @@ pub struct Done {
     asking: Mutex<()>,
 }
 
-/// Somebody waits for the revision recorded under a subject of the bucket.
+/// Somebody waits for what is recorded under a subject of the bucket.
 #[derive(Debug)]
 struct Question {
     subject: String,
-    answer: oneshot::Sender<Result<Option<u32>, String>>,
+    answer: oneshot::Sender<Result<Option<Last>, String>>,
 }
 
 /// The broker does not say, or cannot be told.
@@ -70,20 +106,16 @@ impl Done {
         })
     }
 
-    /// Whether there is a record of `revision` of the caption of `id`, or of a higher one. One request for all who ask
-    /// while another one is on its way.
+    /// What is recorded of `id`. One request for all who ask while another one is on its way.
     ///
     /// # Errors
     /// The server does not answer as it should.
-    pub async fn contains(&self, id: &WindowId, revision: u32) -> Result<bool, DoneError> {
-        let recorded = self
-            .recorded(id)
-            .await
-            .map_err(|reason| fault(id, reason))?;
-        Ok(recorded.is_some_and(|recorded| recorded >= revision))
+    pub async fn get(&self, id: &WindowId) -> Result<Option<Record>, DoneError> {
+        let last = self.last(id).await.map_err(|reason| fault(id, reason))?;
+        Ok(last.and_then(|last| Record::parse(&last.payload)))
     }
 
-    async fn recorded(&self, id: &WindowId) -> Result<Option<u32>, String> {
+    async fn last(&self, id: &WindowId) -> Result<Option<Last>, String> {
         loop {
             let (answer, mut answered) = oneshot::channel();
             let subject = format!("$KV.{}.{}", streams::DONE, key(id));
@@ -119,12 +151,10 @@ impl Done {
         });
         let found = found.await;
         for Question { subject, answer } in questions {
-            let recorded = found.as_ref().map_err(String::clone).map(|found| {
-                let text = std::str::from_utf8(found.get(&subject)?).ok()?;
-                text.parse().ok()
-            });
+            let last = found.as_ref().map_err(String::clone);
+            let last = last.map(|found| found.get(&subject).cloned());
             // Whoever asked may have been stopped meanwhile.
-            let _ = answer.send(recorded);
+            let _ = answer.send(last);
         }
     }
 
@@ -134,16 +164,92 @@ impl Done {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records `revision`, once that caption is stored. One request.
+    /// Records `wanted` of a window whose message was replayed so often, unless something else was recorded before: only
+    /// a dead letter of a message that was replayed since then gives way. Tries until the server says which; one
+    /// request, if nothing was recorded.
+    pub async fn decide(&self, id: &WindowId, replays: u32, wanted: &Record) -> Decision {
+        let (mut before, mut failures) = (0, 0);
+        loop {
+            match self.try_to_decide(id, replays, wanted, &mut before).await {
+                Ok(Some(decision)) => return decision,
+                Ok(None) => {}
+                Err(reason) => {
+                    if failures == 0 {
+                        tracing::warn!(%id, "no answer is recorded yet, trying again: {reason}");
+                    }
+                    tokio::time::sleep(pause(failures)).await;
+                    failures += 1;
+                }
+            }
+        }
+    }
+
+    /// One attempt at it, over a record of the revision `before`; `None` if that is another one, which it then is.
+    async fn try_to_decide(
+        &self,
+        id: &WindowId,
+        replays: u32,
+        wanted: &Record,
+        before: &mut u64,
+    ) -> Result<Option<Decision>, String> {
+        if let Some(revision) = self.update(id, wanted, *before).await? {
+            return Ok(Some(Decision::Made(revision)));
+        }
+        let last = self.last(id).await?;
+        *before = last.as_ref().map_or(0, |last| last.sequence);
+        let found = last.and_then(|last| Record::parse(&last.payload));
+        let found = found.filter(|record| record.holds_after(replays));
+        Ok(found.map(|record| Decision::Found(record, *before)))
+    }
+
+    /// Records `record` over the one that is there under this revision of the bucket, unless another came between. One
+    /// request.
     ///
     /// # Errors
     /// The server does not store it.
-    pub async fn insert(&self, id: &WindowId, revision: u32) -> Result<(), DoneError> {
-        let stored = self.on_bucket(|bucket| async move {
-            let stored = bucket.put(key(id), revision.to_string().into()).await;
-            stored.map_err(|error| error.to_string())
+    pub async fn replace(
+        &self,
+        id: &WindowId,
+        revision: u64,
+        record: &Record,
+    ) -> Result<(), DoneError> {
+        let stored = self.update(id, record, revision).await;
+        stored.map(drop).map_err(|reason| fault(id, reason))
+    }
+
+    /// The new revision; `None` if the one that is there is not `before`, which is 0 if there is none.
+    async fn update(
+        &self,
+        id: &WindowId,
+        record: &Record,
+        before: u64,
+    ) -> Result<Option<u64>, String> {
+        let value = &record.encode()?;
+        let update = self.on_bucket(|bucket| async move {
+            match bucket.update(key(id), value.clone(), before).await {
+                Ok(revision) => Ok(Some(revision)),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }
         });
-        stored.await.map(drop).map_err(|reason| fault(id, reason))
+        update.await
+    }
+
+    /// Records what is known to be so, whatever was recorded before. One request.
+    ///
+    /// # Errors
+    /// The server does not store it.
+    pub async fn insert(&self, id: &WindowId, record: &Record) -> Result<(), DoneError> {
+        let stored = async {
+            let value = &record.encode()?;
+            let put = self.on_bucket(|bucket| async move {
+                let stored = bucket.put(key(id), value.clone()).await;
+                stored.map_err(|error| error.to_string())
+            });
+            put.await
+        };
+        let stored = stored.await;
+        stored.map(drop).map_err(|reason| fault(id, reason))
     }
 
     /// Whether `revision` of the caption of `id` was stored after `since`, by the server's clock: reads the headers of the
@@ -219,6 +325,51 @@ impl Done {
             tokio::select! {
                 answer = request() => return answer,
                 () = loss.lost() => {}
+            }
+        }
+    }
+}
+
+impl Record {
+    fn encode(&self) -> Result<Bytes, String> {
+        let text = match self {
+            Self::Captioning(caption) => {
+                let encoded = caption.encode().map_err(|error| error.to_string())?;
+                return Ok(encoded.into());
+            }
+            Self::Captioned(revision) => revision.to_string(),
+            Self::Burying { replays, reason } => {
+                format!("burying/{replays} {}", headers::one_line(reason))
+            }
+            Self::Buried { replays } => format!("buried/{replays}"),
+        };
+        Ok(text.into())
+    }
+
+    /// `None` of what nobody here writes: it counts as no record, as one that was deleted does.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(b"{") {
+            return Some(Self::Captioning(Box::new(Caption::decode(bytes).ok()?)));
+        }
+        let text = std::str::from_utf8(bytes).ok()?;
+        if let Some(rest) = text.strip_prefix("burying/") {
+            let (replays, reason) = rest.split_once(' ')?;
+            let (replays, reason) = (replays.parse().ok()?, reason.to_owned());
+            return Some(Self::Burying { replays, reason });
+        }
+        if let Some(replays) = text.strip_prefix("buried/") {
+            let replays = replays.parse().ok()?;
+            return Some(Self::Buried { replays });
+        }
+        Some(Self::Captioned(text.parse().ok()?))
+    }
+
+    /// Whether it still holds for a message that was replayed so often.
+    pub(crate) fn holds_after(&self, replays: u32) -> bool {
+        match self {
+            Self::Captioning(_) | Self::Captioned(_) => true,
+            Self::Burying { replays: then, .. } | Self::Buried { replays: then } => {
+                *then >= replays
             }
         }
     }

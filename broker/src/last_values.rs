@@ -13,12 +13,20 @@ pub(crate) const MOST: usize = 512;
 const END: u16 = 204;
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The last payload of each of `subjects`, at most [`MOST`], that `stream` holds one of.
+/// The last message of a subject.
+#[derive(Clone, Debug)]
+pub(crate) struct Last {
+    pub payload: Bytes,
+    /// Its sequence in the stream, from 1.
+    pub sequence: u64,
+}
+
+/// The last message of each of `subjects`, at most [`MOST`], that `stream` holds one of.
 pub(crate) async fn last_values(
     jetstream: &jetstream::Context,
     stream: &str,
     subjects: &[String],
-) -> Result<HashMap<String, Bytes>, String> {
+) -> Result<HashMap<String, Last>, String> {
     let client = jetstream.client();
     let inbox = client.new_inbox();
     let subscribed = client.subscribe(inbox.clone()).await;
@@ -36,7 +44,14 @@ pub(crate) async fn last_values(
                     let subject = headers
                         .get("Nats-Subject")
                         .ok_or("an answer names no subject")?;
-                    found.insert(subject.to_string(), message.payload);
+                    let sequence = headers.get("Nats-Sequence");
+                    let last = Last {
+                        payload: message.payload,
+                        sequence: sequence
+                            .and_then(|sequence| sequence.as_str().parse().ok())
+                            .ok_or("an answer has no sequence")?,
+                    };
+                    found.insert(subject.to_string(), last);
                 }
                 // The end, or none of them is there.
                 Some(status)

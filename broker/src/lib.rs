@@ -5,6 +5,7 @@
 //! revision; anyone reads them with [`captions::subscribe`]. Delivery is at least once; identity
 //! ([`WindowId`]) and revision make it once in effect.
 
+pub mod answers;
 pub mod ask;
 pub mod caption;
 pub mod captions;

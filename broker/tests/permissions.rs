@@ -7,12 +7,13 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use broker::{
     Caption, Connection, FeatureWindow, Message, Preview, Publisher, PublisherConfig,
-    StreamsConfig,
+    StreamsConfig, WindowId,
+    answers::Answers,
     ask::{self, Answer, AnswerStatus},
     captions::{self, From},
     consumer::{Consumer, ConsumerConfig, Outcome},
     deliver::Deliverer,
-    done::Done,
+    done::{Decision, Done, Record},
     headers::TraceParent,
     latest, preview, streams,
     test_server::{TestServer, binary, reached},
@@ -298,7 +299,8 @@ async fn a_worker_does_all_that_it_must_and_is_no_rig() {
     let streams = StreamsConfig::default();
     let deliverer = Arc::new(Deliverer::new(cloud.clone(), streams));
     let opened = Consumer::open(Arc::clone(&deliverer), &streams, ConsumerConfig::default()).await;
-    let mut consumer = opened.unwrap();
+    let answers = Answers::open(deliverer, &streams).await.unwrap();
+    let mut consumer = opened.unwrap().answering(Arc::new(answers));
     let done = Done::open(cloud.clone(), &streams).await.unwrap();
     let done = &done;
     let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -307,8 +309,15 @@ async fn a_worker_does_all_that_it_must_and_is_no_rig() {
         let stop = stop.take();
         async move {
             let window = FeatureWindow::decode(&delivery.payload).unwrap();
-            done.insert(&window.id, 2).await.unwrap();
-            assert!(done.contains(&window.id, 2).await.unwrap());
+            let other = WindowId {
+                seq: 7,
+                ..window.id
+            };
+            let record = Record::Captioned(2);
+            done.insert(&other, &record).await.unwrap();
+            assert_eq!(done.get(&other).await.unwrap(), Some(record.clone()));
+            let decided = done.decide(&other, 0, &Record::Buried { replays: 0 });
+            assert!(matches!(decided.await, Decision::Found(found, _) if found == record));
             stop.unwrap().send(()).unwrap();
             Outcome::Dead("as an example".to_owned())
         }
@@ -317,6 +326,8 @@ async fn a_worker_does_all_that_it_must_and_is_no_rig() {
         .await
         .unwrap();
     assert_eq!(count(&admin, streams::DEAD).await, 1);
+    let buried = done.get(&street_window(0).id).await.unwrap();
+    assert_eq!(buried, Some(Record::Buried { replays: 0 }));
     let own = ["msao.v1.status.cloud.worker"];
     assert_eq!(taken(&admin, &cloud, &own).await, own);
     let subjects = [

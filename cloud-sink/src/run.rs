@@ -12,11 +12,11 @@ use std::{
 
 use broker::{
     Caption, CloudStatus, Connection, FeatureWindow, LatencyMs, Message, WindowId,
+    answers::{Answer, Answers},
     caption::Verdict,
     connect::AtStart,
     consumer::{Consumer, Delivery, Outcome, backlog},
     deliver::Deliverer,
-    done::{Done, DoneError},
     headers::TraceParent,
     seen::Seen,
     status, subjects, trace,
@@ -107,7 +107,7 @@ async fn work<V: Verifier>(
 ) -> Result<Summary, Error> {
     let mut shutdown = pin!(shutdown);
     let durable = config.consumer.durable.clone();
-    let (deliverer, judge, mut consumer, done) = tokio::select! {
+    let (connection, judge, mut consumer, answers) = tokio::select! {
         started = start(&config, load) => started?,
         () = &mut shutdown => return Ok(Summary::default()),
     };
@@ -119,12 +119,12 @@ async fn work<V: Verifier>(
         "waiting for windows"
     );
     let worker = Worker {
-        deliverer,
+        connection,
         judge,
         status: Mutex::new(status),
         service: Mutex::default(),
         seen: Mutex::new(Seen::new(REMEMBERED)),
-        done,
+        answers,
         dead: consumer.dead_letters(),
         turns: Turns::default(),
         broken: Mutex::default(),
@@ -140,7 +140,7 @@ async fn work<V: Verifier>(
     {
         let mut heartbeat = pin!(worker.heartbeat(&durable));
         tokio::select! {
-            () = consumer.run_asking(stopped, |delivery| worker.handle(delivery), |delivery| worker.is_captioned(delivery)) => {}
+            () = consumer.run(stopped, |delivery| worker.handle(delivery)) => {}
             () = &mut heartbeat => {}
         }
     }
@@ -154,24 +154,25 @@ async fn work<V: Verifier>(
 async fn start<V: Verifier>(
     config: &Config,
     load: impl FnOnce() -> Result<V, Error> + Send + 'static,
-) -> Result<(Arc<Deliverer>, Judge, Consumer, Done), Error> {
+) -> Result<(Connection, Judge, Consumer, Arc<Answers>), Error> {
     let consumer = config.check()?;
     let connection = Connection::open(&config.nats, AtStart::Fail).await?;
-    let deliverer = Arc::new(Deliverer::new(connection, config.streams));
+    let deliverer = Arc::new(Deliverer::new(connection.clone(), config.streams));
     let judge = Judge::start(load, config.batching()).await?;
     let consumer = Consumer::open(Arc::clone(&deliverer), &config.streams, consumer).await?;
-    let done = Done::open(deliverer.connection().clone(), &config.streams).await?;
-    Ok((deliverer, judge, consumer, done))
+    let answers = Arc::new(Answers::open(deliverer, &config.streams).await?);
+    let consumer = consumer.answering(Arc::clone(&answers));
+    Ok((connection, judge, consumer, answers))
 }
 
 struct Worker<'a> {
-    deliverer: Arc<Deliverer>,
+    connection: Connection,
     judge: Judge,
     status: Mutex<CloudStatus>,
     service: Mutex<Service>,
     /// The windows that this worker captioned: what costs no request.
     seen: Mutex<Seen>,
-    done: Done,
+    answers: Arc<Answers>,
     dead: Arc<AtomicU64>,
     turns: Turns,
     /// Why the worker cannot go on.
@@ -201,10 +202,8 @@ impl Worker<'_> {
         }
         // Delivered twice, it may be in hand twice.
         let _turn = self.turns.take(&window.id).await;
-        if self.has_last_word(&window.id, &delivery).await {
-            tracing::debug!(id = %window.id, "captioned before: passed over");
-            lock(&self.status).duplicates += 1;
-            return Outcome::Done;
+        if let Some(answer) = self.answer(&window.id, &delivery).await {
+            return self.heed(&window.id, answer);
         }
         let parent = TraceParent::of(&delivery.headers)
             .unwrap_or_else(|| TraceParent::of_window(&window.id));
@@ -242,33 +241,28 @@ impl Worker<'_> {
         Box::pin(self.publish(&window, verdict, &delivery, parent, begun)).await
     }
 
-    /// Whether a window that was delivered too often was captioned by one of those who had it.
-    async fn is_captioned(&self, delivery: Delivery) -> bool {
-        match FeatureWindow::decode_shared(&delivery.payload) {
-            Ok(window) => self.has_last_word(&window.id, &delivery).await,
-            Err(_) => false,
+    /// The answer that the window has, by this worker or by another.
+    async fn answer(&self, id: &WindowId, delivery: &Delivery) -> Option<Answer> {
+        if lock(&self.seen).contains(id, REVISION) {
+            return Some(Answer::Captioned);
         }
+        self.answers.find(id, delivery).await
     }
 
-    /// Whether the window was captioned, by this worker or by another. If the broker does not say, it is captioned again,
-    /// under the same id.
-    async fn has_last_word(&self, id: &WindowId, delivery: &Delivery) -> bool {
-        if lock(&self.seen).contains(id, REVISION) {
-            return true;
-        }
-        let found = async {
-            if self.done.contains(id, REVISION).await? {
-                return Ok(true);
+    /// What is left to do about a window that has an answer.
+    fn heed(&self, id: &WindowId, answer: Answer) -> Outcome {
+        match answer {
+            Answer::Captioned => {
+                tracing::debug!(%id, "captioned before: passed over");
+                lock(&self.status).duplicates += 1;
+                Outcome::Done
             }
-            // Whoever had it before may have died after its caption and before the record of it.
-            let again = delivery.delivered > 1;
-            // Rare, and larger than all the rest.
-            Ok(again && Box::pin(self.done.search(id, REVISION, delivery.published)).await?)
-        };
-        found.await.unwrap_or_else(|error: DoneError| {
-            tracing::warn!("{error}");
-            false
-        })
+            Answer::Buried => {
+                tracing::debug!(%id, "among the dead letters: passed over");
+                Outcome::Done
+            }
+            Answer::Burying(reason) => Outcome::Dead(reason),
+        }
     }
 
     async fn publish(
@@ -294,14 +288,12 @@ impl Worker<'_> {
             Err(error) => return Outcome::Dead(error.to_string()),
         };
         let span = trace::publish(&message, Some(parent));
-        if let Err(error) = self.deliverer.deliver(&message).instrument(span).await {
-            return Outcome::Dead(error.to_string());
+        let stored = self.answers.caption(&caption, &message, delivery);
+        if let Err(answer) = stored.instrument(span).await {
+            return self.heed(&window.id, answer);
         }
         tracing::debug!(id = %window.id, status = ?caption.status, ms = cloud, "captioned");
         lock(&self.seen).insert(&window.id, REVISION);
-        if let Err(error) = self.done.insert(&window.id, REVISION).await {
-            tracing::warn!("{error}");
-        }
         lock(&self.service).answered(window.draft.is_some(), confirmed, cloud);
         let mut status = lock(&self.status);
         status.captioned += 1;
@@ -315,7 +307,7 @@ impl Worker<'_> {
 
     /// Says each second how the worker is.
     async fn heartbeat(&self, durable: &str) {
-        let connection = self.deliverer.connection();
+        let connection = &self.connection;
         let mut tick = tokio::time::interval(HEARTBEAT);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {

@@ -27,8 +27,10 @@ impl Records {
         let written = Arc::clone(&first);
         let task = tokio::spawn(async move {
             while let Some(record) = records.next().await {
+                // What is only decided on may come to a model again.
+                let is_stored = record.payload.first().is_some_and(u8::is_ascii_digit);
                 let key = record.subject.strip_prefix(&prefix).unwrap_or_default();
-                if let Ok(id) = key.replace('.', "/").parse() {
+                if is_stored && let Ok(id) = key.replace('.', "/").parse() {
                     let mut first = written.lock().unwrap_or_else(PoisonError::into_inner);
                     first.entry(id).or_insert_with(now_ns);
                 }

@@ -143,6 +143,9 @@ pub async fn stored(connection: &Connection, stream: &str) -> Vec<StreamMessage>
     };
     let state = stream.cached_info().state.clone();
     let mut messages = Vec::new();
+    if state.messages == 0 {
+        return messages;
+    }
     for sequence in state.first_sequence..=state.last_sequence {
         messages.push(stream.get_raw_message(sequence).await.unwrap());
     }
