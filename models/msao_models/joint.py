@@ -6,8 +6,9 @@
 Full model, the trunk of the image encoder and the draft learn side by side, on photographs (with the captions that the
 full model wrote before, and questions from Flickr8k's captions), on DAQUAR and on generated rig scenes:
 
-- full model and trunk by cross-entropy; on captions of photographs also by the divergence from the distributions of the
-  models as they were, given all tokens, so that what self-critical training gave them is kept, and kept from fewer tokens;
+- full model and trunk (unless `--keep-encoder`) by cross-entropy; on captions of photographs also by the divergence from
+  the distributions of the models as they were, given all tokens, so that what self-critical training gave them is kept,
+  and kept from fewer tokens;
 - the draft by cross-entropy and by the divergence from the full model's distributions, on the same tokens.
 
 Training lasts a given time, and the learning rate falls with the time that is left: a run fits the time there is, whatever the
@@ -142,7 +143,7 @@ class Trainer:
             end = start + len(self.encode(own)[: MAX_CAPTION - 1]) + (sample.answer == own)
             chosen.append(i)
             rows.append([float(start <= place < end) for place in range(length)])
-        return chosen, torch.tensor(rows, device=self.device)
+        return chosen, torch.tensor(rows, device=self.device).reshape(-1, length)
 
     @torch.no_grad()
     def answers(self, encoder: Encoder, model: Captioner, samples: list[Sample], batch: int = 400) -> list[str]:
@@ -206,18 +207,19 @@ def divergence(logits: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
 
 
 def train(t: Trainer, encoder: Encoder, full: Captioner, draft: Captioner, seconds: float) -> None:
+    seeing = [p for p in encoder.parameters() if p.requires_grad]
     old_encoder, old = copy.deepcopy(encoder).eval(), copy.deepcopy(full).eval()
     rounded = RoundedWeights(full, FOUR_BITS)
     stored = {id(p) for p in rounded.stored}
     new = [p for name in ("audio", "sensor") for p in full.projectors[name].parameters()]
     others = [p for p in (*full.decoder.parameters(), *full.projectors["video"].parameters()) if id(p) not in stored]
     settings = {"weight_decay": 0.05, "betas": (0.9, 0.98), "fused": True}
-    optimizer = torch.optim.AdamW(groups((others + rounded.masters, 2.5e-4), (new, 1e-3), (list(encoder.trunk.parameters()), 2.5e-4)), **settings)
+    optimizer = torch.optim.AdamW(groups((others + rounded.masters, 2.5e-4), (new, 1e-3), (seeing, 2.5e-4)), **settings)
     draft_optimizer = torch.optim.AdamW(groups((list(draft.parameters()), 1e-3)), **settings)
     rounded.load()
     clock, index = Clock(seconds, t.device), 0
     while clock.tick():
-        encoder.train(), full.train(), draft.train()
+        encoder.train(bool(seeing)), full.train(), draft.train()
         for each in (optimizer, draft_optimizer):
             set_rates(each, clock.rate())
         pictures, samples = t.material.batch()
@@ -233,7 +235,7 @@ def train(t: Trainer, encoder: Encoder, full: Captioner, draft: Captioner, secon
             logits = full(F.dropout(tokens, 0.1), kept, text, read)
             with torch.no_grad():
                 places = torch.tensor([pictures.index(p) for p in photographs], dtype=torch.long, device=t.device)
-                before = quantise(old_encoder(pixels[places]).float())
+                before = quantise(old_encoder(pixels[places]).float()) if seeing else seen[places]
                 wanted = old(before, torch.ones_like(kept[own, : before.shape[1]]), text[own], read[own])
             guessed = draft(tokens.detach(), kept, text, read)
         loss = weighted(logits, pieces, weights) + divergence(logits[own], wanted, told)
@@ -267,6 +269,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=16_000, help="windows of sound, and of sensors, to train on")
     parser.add_argument("--seconds", type=float, default=900)
     parser.add_argument("--pictures", type=int, nargs=3, default=[48, 32, 20], help="scenes, Flickr8k's and DAQUAR's in a step")
+    parser.add_argument("--keep-encoder", action="store_true", help="leave the image encoder as it is, trunk and all")
     parser.add_argument("--validation", type=int, default=600, help="scenes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=13)
@@ -284,7 +287,7 @@ def main() -> None:
     random.seed(arguments.seed + parallel.rank())
     torch.manual_seed(arguments.seed + parallel.rank())
     encoder = encoder.to(memory_format=torch.channels_last)
-    for parameter in encoder.probe.parameters():
+    for parameter in (encoder if arguments.keep_encoder else encoder.probe).parameters():
         parameter.requires_grad_(False)
 
     material.write_captions(lambda samples: t.answers(encoder, full, samples), arguments.captions)

@@ -30,6 +30,8 @@ DEAF, NUMB = 0.25, 0.25
 # A question about what is heard or felt is asked without a picture in this share of windows; and one about the picture,
 # where the right answer is that it is not known.
 BLIND, UNSEEN = 0.15, 0.04
+# How many questions about what a scene shows are asked in a step, beside one about what is heard and felt or a caption.
+QUESTIONS = 3
 
 
 @dataclass(frozen=True)
@@ -217,14 +219,14 @@ class Material:
         return self.window(picture, some_sounds(self.rng), self.rng.choice(list(words.FELT)))
 
     def batch(self) -> tuple[list[int], list[Sample]]:
-        """Distinct pictures of a step, and its samples: three of a scene, two of a photograph or a room."""
+        """Distinct pictures of a step, and its samples: four of a scene, two of a photograph or a room."""
         self.draw(64)
         samples, rng = [], self.rng
         scenes, photographs, rooms = self.mix
         for i in rng.sample(range(len(self.rigs)), min(scenes, len(self.rigs))):
             facts = self.rigs[i]
             picture = self.first_rig + i
-            for question in rng.sample(facts["questions"], min(2, len(facts["questions"]))):
+            for question in rng.sample(facts["questions"], min(QUESTIONS, len(facts["questions"]))):
                 sample = self.drop(self.scene_sample(picture, facts, question), question)
                 samples.append(self.unseen(sample) if question.about == "video" else sample)
             window = self.window(picture, facts["sounds"], facts["felt"])

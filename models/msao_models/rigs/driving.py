@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from . import rules
 from .asking import Question, Scene, balanced, number, yes_no
 from .drawing import CANVAS, COLOURS, Textures, camera, polygon, shade, varied
 
@@ -296,6 +297,25 @@ def ask(rng: random.Random, things: list[Thing], signal: str | None, weather: st
     return found
 
 
+def facts(things: list[Thing], signal: str | None, weather: str, light: str) -> list[rules.Fact]:
+    """What rules may go by."""
+    vehicles = [t for t in things if t.kind != "pedestrian"]
+    found = [rules.there(kind, any(t.kind == kind for t in things)) for kind in [*KINDS, "pedestrian"]]
+    found += [rules.there(f"{colour} vehicle", any(t.colour == colour for t in vehicles)) for colour in PAINTS]
+    found += [
+        rules.there(f"{colour} {kind}", any(t.name == f"{colour} {kind}" for t in vehicles))
+        for kind in sorted({t.kind for t in vehicles})
+        for colour in sorted({t.colour for t in vehicles})
+    ]
+    found += [
+        rules.Fact(f"more than {n} vehicles are there", f"at most {n} vehicles are there", len(vehicles) > n) for n in (2, 3, 4)
+    ]
+    skies = {"rain": ("it rains", "it does not rain"), "snow": ("it snows", "it does not snow"), "fog": ("there is fog", "there is no fog")}
+    found += [rules.Fact(*words, weather == name) for name, words in skies.items()]
+    found += [rules.Fact(f"it is {name}", f"it is not {name}", light == name) for name in LIGHT]
+    return found + [rules.Fact(f"the light is {name}", f"the light is not {name}", signal == name) for name in SIGNALS]
+
+
 def make(rng: random.Random, textures: Textures) -> Scene:
     road = Road(rng)
     weather, light = rng.choices(WEATHER, [4, 2, 2, 2])[0], rng.choices(LIGHT, [4, 2, 2])[0]
@@ -319,4 +339,5 @@ def make(rng: random.Random, textures: Textures) -> Scene:
     if signal:
         draw_signal(canvas, rng, road, signal)
     frame = camera(canvas, rng, blur)
-    return Scene(frame, sound, motion, describe(things, weather, light), ask(rng, things, signal, weather, light))
+    asked = ask(rng, things, signal, weather, light) + rules.ask(rng, facts(things, signal, weather, light))
+    return Scene(frame, sound, motion, describe(things, weather, light), asked)

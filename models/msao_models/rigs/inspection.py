@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from . import rules
 from .asking import Question, Scene, balanced, number, yes_no
 from .drawing import CANVAS, COLOURS, Textures, camera, shade, varied
 
@@ -116,7 +117,8 @@ def belt(rng: random.Random, textures: Textures) -> Scene:
         draw_part(canvas, rng, part, textures, x, CANVAS / 2 + rng.uniform(-25, 25), size)
     sound = rng.choice(["engine", "grinding", "hiss", "alarm", "impact", "speech", "quiet", "quiet", "horn", "siren", "brake_squeal"])
     frame = camera(canvas, rng, rng.uniform(0, 2.5) if moving else 0)
-    return Scene(frame, sound, motion, describe(parts), ask_parts(rng, parts, moving))
+    asked = ask_parts(rng, parts, moving) + rules.ask(rng, part_facts(parts))
+    return Scene(frame, sound, motion, describe(parts), asked)
 
 
 def describe(parts: list[Part]) -> str:
@@ -168,6 +170,18 @@ def ask_parts(rng: random.Random, parts: list[Part], moving: bool) -> list[Quest
     return found
 
 
+def part_facts(parts: list[Part]) -> list[rules.Fact]:
+    """What rules may go by."""
+    found = [rules.there(defect, any(p.defect == defect for p in parts)) for defect in DEFECTS]
+    found += [rules.there(kind, any(p.kind == kind for p in parts)) for kind in PARTS]
+    found += [rules.there(f"{colour} part", any(p.colour == colour for p in parts)) for colour in PAINTS]
+    for part in parts:
+        where = f"the {part.place} part" if len(parts) > 1 else "the part"
+        is_ = lambda what, holds: rules.Fact(f"{where} is {what}", f"{where} is not {what}", holds)
+        found += [is_("defective", part.defect != "none"), *(is_(f"a {kind}", part.kind == kind) for kind in PARTS)]
+    return found
+
+
 def gauges(rng: random.Random, textures: Textures) -> Scene:
     """One or two dials from 0 to 100, and a row of lamps."""
     canvas = textures.surface(rng, varied(rng, rng.choice([(150, 152, 155), (70, 85, 100), (190, 185, 170), (90, 110, 95)])), CANVAS, CANVAS, 0.4)
@@ -204,13 +218,25 @@ def gauges(rng: random.Random, textures: Textures) -> Scene:
     motion = rng.choice(["still", "cruising", "vibration_fault"])
     sound = rng.choice(["alarm", "hiss", "engine", "grinding", "quiet", "quiet", "speech", "horn", "impact"])
     frame = camera(canvas, rng, rng.uniform(0, 1.2) if motion == "vibration_fault" else 0)
-    return Scene(frame, sound, motion, describe_gauges(readings, lit), ask_gauges(rng, readings, lit))
+    asked = ask_gauges(rng, readings, lit) + rules.ask(rng, gauge_facts(rng, readings, lit))
+    return Scene(frame, sound, motion, describe_gauges(readings, lit), asked)
 
 
 def describe_gauges(readings: list[int], lit: dict[str, bool]) -> str:
     dials = "a gauge at " + str(readings[0]) if len(readings) == 1 else f"two gauges at {readings[0]} and {readings[1]}"
     on = [name for name, state in lit.items() if state]
     return dials + (" and " + number(len(on), f"{on[0]} lamp" if on else "lamp", "lamps") + " on" if on else "")
+
+
+def gauge_facts(rng: random.Random, readings: list[int], lit: dict[str, bool]) -> list[rules.Fact]:
+    """What rules may go by. A gauge that stands at a limit is not asked about it."""
+    on = sum(lit.values())
+    found = [rules.Fact(f"the {name} lamp is on", f"the {name} lamp is off", state) for name, state in lit.items()]
+    found += [rules.Fact(f"more than {n} lamps are on", f"at most {n} lamps are on", on > n) for n in range(1, len(lit) - 1)]
+    for place, reading in zip(["the gauge"] if len(readings) == 1 else ["the left gauge", "the right gauge"], readings):
+        limits = [limit for limit in range(10, 100, 10) if limit != reading]
+        found += [rules.Fact(f"{place} is above {n}", f"{place} is below {n}", reading > n) for n in rng.sample(limits, 6)]
+    return found
 
 
 def ask_gauges(rng: random.Random, readings: list[int], lit: dict[str, bool]) -> list[Question]:
