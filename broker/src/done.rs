@@ -165,8 +165,8 @@ impl Done {
     }
 
     /// Records `wanted` of a window whose message was replayed so often, unless something else was recorded before: only
-    /// a dead letter of a message that was replayed since then gives way. Tries until the server says which; one
-    /// request, if nothing was recorded.
+    /// a dead letter of a message that was replayed since then gives way. The very same counts as made. Tries until the
+    /// server says which; one request, if nothing was recorded.
     pub async fn decide(&self, id: &WindowId, replays: u32, wanted: &Record) -> Decision {
         let (mut before, mut failures) = (0, 0);
         loop {
@@ -197,7 +197,12 @@ impl Done {
         }
         let last = self.last(id).await?;
         *before = last.as_ref().map_or(0, |last| last.sequence);
-        let found = last.and_then(|last| Record::parse(&last.payload));
+        let found = last.map(|last| last.payload);
+        if found == Some(wanted.encode()?) {
+            // It was stored, and the answer to that was lost.
+            return Ok(Some(Decision::Made(*before)));
+        }
+        let found = found.and_then(|payload| Record::parse(&payload));
         let found = found.filter(|record| record.holds_after(replays));
         Ok(found.map(|record| Decision::Found(record, *before)))
     }

@@ -83,6 +83,10 @@ async fn one_answer_is_decided_on() {
         });
     }
 
+    // The server stored it, and its answer was lost.
+    let again = done.decide(&id, 0, &record).await;
+    assert!(made(&again), "{again:?}");
+
     let id = common::id(1);
     let Decision::Made(buried) = done.decide(&id, 1, &burying(1)).await else {
         panic!("nothing was there before");
