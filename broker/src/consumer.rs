@@ -185,12 +185,19 @@ impl Consumer {
                 }
             }
         }
-        // Requests may be with the server: a message that still comes must not wait for ack_wait.
+        // Requests may be with the server: a message that still comes must not wait for ack_wait. Given back before the
+        // requests are over it would come here again, and be a delivery nearer to the dead letters each time.
         let give_back = async {
-            while pull.asked() > 0 {
-                if let Some((message, loss)) = desk.next(pull, 0).await {
-                    settle(&message, AckKind::Nak(None), &loss).await;
+            let mut late = Vec::new();
+            let requests = async {
+                while pull.asked() > 0 {
+                    late.extend(desk.next(pull, 0).await);
                 }
+            };
+            // If not, a message may still come, and waits for ack_wait.
+            let _ = tokio::time::timeout(EXPIRES * 2, requests).await;
+            for (message, loss) in &late {
+                settle(message, AckKind::Nak(None), loss).await;
             }
         };
         let finish = async {
@@ -201,7 +208,7 @@ impl Consumer {
                 );
             }
         };
-        let _ = tokio::join!(tokio::time::timeout(EXPIRES * 2, give_back), finish);
+        tokio::join!(give_back, finish);
         let client = desk.deliverer.connection().client();
         if !matches!(
             tokio::time::timeout(EXPIRES, client.flush()).await,
