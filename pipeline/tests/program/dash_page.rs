@@ -34,12 +34,13 @@ async fn a_draft_turns_into_its_correction_and_its_detail_opens_by_keyboard() {
         .draft("street", 7, "two people walk on the street")
         .await;
     let alive = scene.alive("street", &["video_0", "audio_0"], 12);
-    scene.preview("street", "video_0", 200, 0).await;
     let row = row(7);
     until(
         &browser,
         &format!("return {row}?.innerText.includes('two people walk on the street')"),
     );
+    // Nobody stores it, so not before captions come: then pictures do, too.
+    scene.preview("street", "video_0", 200, 0).await;
     until(
         &browser,
         &format!("return {row}?.querySelector('.verdict').innerText.includes('draft')"),
