@@ -115,7 +115,8 @@ impl Consumer {
         let connection = deliverer.connection().clone();
         streams::set_up(&connection, streams).await?;
         let consumer = durable::open(&connection, &config).await?;
-        let mut pull = Pull::new(connection, config.at_once / 4);
+        // Half: what comes last must not be delivered again while it waits for them to be over.
+        let mut pull = Pull::new(connection, config.at_once / 4, config.ack_wait / 2);
         pull.use_consumer(consumer).await;
         Ok(Self {
             deliverer,

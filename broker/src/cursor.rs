@@ -13,7 +13,7 @@ use ulid::Ulid;
 use crate::{
     connect::Connection,
     identity::Rig,
-    pull::Pull,
+    pull::{EXPIRES, Pull},
     streams::{self, SetUpError, StreamsConfig},
     subjects,
 };
@@ -78,7 +78,7 @@ impl Cursor {
         start: Start,
     ) -> Self {
         Self {
-            pull: Pull::new(connection.clone(), BATCH / 4),
+            pull: Pull::new(connection.clone(), BATCH / 4, EXPIRES),
             connection,
             streams,
             stream,

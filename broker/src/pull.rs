@@ -17,7 +17,7 @@ use crate::{
     deliver::pause,
 };
 
-/// How long the server keeps one request for messages: also how long stopping takes at most.
+/// How long the server keeps one request for messages at most: also how long stopping takes.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(1);
 /// How much later than that the server may say that a request is over.
 const LATE: Duration = Duration::from_secs(5);
@@ -28,6 +28,8 @@ pub(crate) struct Pull {
     connection: Connection,
     /// A request is for at least so many messages, unless nothing else is asked for.
     least: usize,
+    /// How long the server keeps a request.
+    expires: Duration,
     /// Watched since the consumer was opened: it may be gone with the connection.
     loss: Loss,
     source: Option<Source>,
@@ -45,11 +47,13 @@ struct Source {
 }
 
 impl Pull {
-    pub fn new(connection: Connection, least: usize) -> Self {
+    /// The server keeps each request for `expires`, at most [`EXPIRES`].
+    pub fn new(connection: Connection, least: usize, expires: Duration) -> Self {
         Self {
             loss: connection.watch_loss(),
             connection,
             least: least.max(1),
+            expires: expires.min(EXPIRES),
             source: None,
             failures: 0,
         }
@@ -97,11 +101,11 @@ impl Pull {
     /// The next message, or `None` if a request ended without one or a fault came first. Asks for more as long as at most
     /// `most` may come; with 0 nothing is asked for.
     pub async fn next(&mut self, most: usize) -> Option<jetstream::Message> {
-        let least = self.least;
+        let (least, expires) = (self.least, self.expires);
         let source = self.source.as_mut()?;
         let next = tokio::select! {
             biased;
-            next = source.next(most, least) => next,
+            next = source.next(most, least, expires) => next,
             // The connection's own log line says it.
             () = self.loss.lost() => {
                 self.source = None;
@@ -130,10 +134,11 @@ impl Source {
         &mut self,
         most: usize,
         least: usize,
+        expires: Duration,
     ) -> Result<Option<async_nats::Message>, String> {
         let more = most.saturating_sub(self.asked);
         if more >= least || (more > 0 && self.asked == 0) {
-            self.ask(more).await?;
+            self.ask(more, expires).await?;
         }
         if self.asked == 0 {
             return Ok(None);
@@ -162,13 +167,13 @@ impl Source {
         }
     }
 
-    async fn ask(&mut self, messages: usize) -> Result<(), String> {
+    async fn ask(&mut self, messages: usize, expires: Duration) -> Result<(), String> {
         // Counted first: dropped half-way, the request may be on its way.
         self.asked += messages;
-        self.until = Instant::now() + EXPIRES;
+        self.until = Instant::now() + expires;
         let request = BatchConfig {
             batch: messages,
-            expires: Some(EXPIRES),
+            expires: Some(expires),
             ..BatchConfig::default()
         };
         let sent = self.consumer.request_batch(request, self.inbox.clone());

@@ -357,13 +357,22 @@ async fn several_are_handled_at_a_time_and_no_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_it_stops_is_given_back_at_once() {
+    what_comes_while_it_stops(Duration::from_secs(600)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_it_stops_is_not_delivered_to_it_again() {
+    what_comes_while_it_stops(Duration::from_millis(600)).await;
+}
+
+async fn what_comes_while_it_stops(ack_wait: Duration) {
     let server = TestServer::start();
     let connection = connect(&server).await;
     let mut first = consumer(
         &connection,
         ConsumerConfig {
             at_once: 4,
-            ack_wait: Duration::from_secs(600),
+            ack_wait,
             ..config()
         },
     )
@@ -394,7 +403,7 @@ async fn what_comes_while_it_stops_is_given_back_at_once() {
     let mut second = consumer(
         &connection,
         ConsumerConfig {
-            ack_wait: Duration::from_secs(600),
+            ack_wait,
             ..config()
         },
     )
